@@ -1,0 +1,53 @@
+"""`kubectl trace attach`: follow a trace that runs already."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubectl_trace.cli.arguments import duration, verb_parser
+from kubectl_trace.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kubectl_trace.cli.arguments import Parser
+
+_EXAMPLES = """\
+  # read a trace from its first line on; Ctrl-C stops it and prints its maps
+  kubectl trace attach 83863f22-5178-4fe2-9da5-4e27eabab354
+"""
+
+
+def parser() -> Parser:
+    """The verb's command line."""
+    result = verb_parser(
+        "attach",
+        "Follow a trace from its first record to its end. Ctrl-C stops the trace and prints its\n"
+        "maps; a client that is killed leaves it running, unless `run -a` started it.",
+        _EXAMPLES,
+        "TRACE [flags]",
+    )
+    result.add_argument("trace", metavar="TRACE", help="a trace's ID or name")
+    result.add_argument("-o", "--output", default="text", metavar="FORMAT", help="text or json")
+    result.add_argument(
+        "--timeout", type=duration, default=120.0, metavar="TIME", help="wait for the start (2m)"
+    )
+    return result
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb."""
+    from kubectl_trace.cli.cluster import Cluster
+    from kubectl_trace.cli.follow import follow
+    from kubectl_trace.cli.printer import FORMATS, printer
+    from kubectl_trace.kube import traces
+    from kubectl_trace.kube.stream import TraceStream
+
+    if arguments.output not in FORMATS:
+        raise UsageError(f"-o {arguments.output}: there is {' and '.join(FORMATS)}")
+    with Cluster(arguments) as cluster:
+        found = traces.find(cluster.client, cluster.namespace, arguments.trace)
+        stream = TraceStream(
+            cluster.client, found.namespace, found.id, timeout=arguments.timeout, owned=False
+        )
+        return follow(stream, printer(arguments.output), grace=traces.grace(found))

@@ -1,0 +1,80 @@
+"""`kubectl trace delete`: traces and all their objects."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubectl_trace.cli.arguments import complain, verb_parser
+from kubectl_trace.errors import Exit, TraceError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kubectl_trace.cli.arguments import Parser
+    from kubectl_trace.cli.cluster import Cluster
+    from kubectl_trace.kube.traces import Found
+
+_EXAMPLES = """\
+  # one trace; a running one detaches first
+  kubectl trace delete 83863f22-5178-4fe2-9da5-4e27eabab354
+  # every trace of every namespace, without waiting for them to detach
+  kubectl trace delete --all -A --now
+"""
+
+
+def parser() -> Parser:
+    """The verb's command line."""
+    result = verb_parser(
+        "delete",
+        "Remove traces with their Jobs, pods and ConfigMaps. A running program ends as by Ctrl-C, but\n"
+        "its maps go with its log: `kubectl trace stop` keeps them.",
+        _EXAMPLES,
+        "(TRACE... | --all [-A]) [--now] [flags]",
+    )
+    result.add_argument("traces", metavar="TRACE", nargs="*", help="a trace's ID or name")
+    result.add_argument("--all", action="store_true", help="every trace of the namespace")
+    result.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
+    result.add_argument(
+        "--now", action="store_true", help="kill the programs, with no grace period"
+    )
+    return result
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb."""
+    from kubectl_trace.cli.cluster import Cluster
+    from kubectl_trace.kube import traces
+
+    if arguments.traces and arguments.all:
+        raise UsageError("name traces or say --all, not both")
+    if not arguments.traces and not arguments.all:
+        raise UsageError("which traces? Name them, or say --all")
+    if arguments.all_namespaces and not arguments.all:
+        raise UsageError("--all-namespaces goes with --all")
+    code = int(Exit.DONE)
+    with Cluster(arguments) as cluster:
+        if arguments.all:
+            namespace = "" if arguments.all_namespaces else cluster.namespace
+            for found in traces.every(cluster.client, namespace):
+                code = _delete(cluster, found, now=arguments.now) or code
+        for text in arguments.traces:
+            try:
+                found = traces.find(cluster.client, cluster.namespace, text)
+            except TraceError as error:
+                complain(str(error))
+                code = code or int(error.code)
+            else:
+                code = _delete(cluster, found, now=arguments.now) or code
+    return code
+
+
+def _delete(cluster: Cluster, found: Found, *, now: bool) -> int:
+    from kubectl_trace.kube import traces
+
+    try:
+        traces.delete(cluster.client, found.namespace, found.name, now=now)
+    except TraceError as error:
+        complain(f"trace {found.id}: {error}")
+        return int(error.code)
+    print(f"trace {found.id} deleted")
+    return Exit.DONE

@@ -1,0 +1,208 @@
+"""`kubectl trace get`: traces, and what state they are in."""
+
+from __future__ import annotations
+
+import sys
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from kubectl_trace.cli.arguments import complain, note, verb_parser
+from kubectl_trace.errors import Exit, TraceError, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterable, Sequence
+
+    from kubectl_trace.cli.arguments import Parser
+    from kubectl_trace.cli.cluster import Cluster
+    from kubectl_trace.kube.client import Client
+    from kubectl_trace.kube.traces import Found
+
+_EXAMPLES = """\
+  # the traces of the namespace; of all namespaces
+  kubectl trace get
+  kubectl trace get -A
+  # only the IDs, say for `kubectl trace delete`
+  kubectl trace get -o name
+  # a line at each change
+  kubectl trace get -w
+"""
+
+_FORMATS = ("table", "wide", "json", "yaml", "name")
+_COLUMNS = ("NAMESPACE", "NODE", "NAME", "TARGET", "TRACER", "STATUS", "OWNER", "AGE")
+_WIDE = ("POD", "IMAGE", "PROGRAM")
+
+
+def parser() -> Parser:
+    """The verb's command line."""
+    result = verb_parser(
+        "get",
+        "List traces: where they run, what they trace, and their state with its reason.",
+        _EXAMPLES,
+        "[TRACE...] [-A] [-w] [-o FORMAT] [flags]",
+    )
+    result.add_argument("traces", metavar="TRACE", nargs="*", help="a trace's ID or name")
+    result.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
+    result.add_argument("-w", "--watch", action="store_true", help="go on with a line each change")
+    result.add_argument(
+        "-o", "--output", default="table", metavar="FORMAT", help=", ".join(_FORMATS)
+    )
+    result.add_argument("--no-headers", action="store_true", help="leave the table's head away")
+    return result
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb."""
+    from kubectl_trace.cli.cluster import Cluster
+
+    if arguments.output not in _FORMATS:
+        raise UsageError(f"-o {arguments.output}: there is {', '.join(_FORMATS)}")
+    if arguments.watch and arguments.output in ("json", "yaml"):
+        raise UsageError(f"-w and -o {arguments.output} do not go together")
+    with Cluster(arguments) as cluster:
+        code, found = _found(arguments, cluster)
+        if not found and not arguments.traces and not arguments.watch:
+            where = "" if arguments.all_namespaces else f" in {cluster.namespace} namespace"
+            if arguments.output in ("table", "wide"):
+                note(f"No resources found{where}.")
+                return code
+        _print(arguments, found, head=not arguments.no_headers)
+        if arguments.watch:
+            _watch(arguments, cluster, found)
+    return code
+
+
+def _found(arguments: argparse.Namespace, cluster: Cluster) -> tuple[int, list[Found]]:
+    from kubectl_trace.kube import traces
+
+    namespace = "" if arguments.all_namespaces else cluster.namespace
+    if not arguments.traces:
+        return Exit.DONE, traces.every(cluster.client, namespace)
+    code, result = int(Exit.DONE), []
+    for text in arguments.traces:
+        try:
+            result.append(traces.find(cluster.client, namespace, text))
+        except TraceError as error:
+            complain(str(error))
+            code = code or int(error.code)
+    return code, result
+
+
+def _watch(arguments: argparse.Namespace, cluster: Cluster, shown: Iterable[Found]) -> None:
+    """Prints a line for each trace whose state changes, until Ctrl-C."""
+    from kubectl_trace.kube import traces
+    from kubectl_trace.kube.job import id_of
+
+    wanted = {id_of(text) for text in arguments.traces}
+    states = {found.id: str(traces.status(found)) for found in shown}
+    namespace = "" if arguments.all_namespaces else cluster.namespace
+    for found in _changes(cluster.client, namespace):
+        state = str(traces.status(found))
+        if (not wanted or found.id in wanted) and states.get(found.id) != state:
+            states[found.id] = state
+            _print(arguments, [found], head=False)
+            sys.stdout.flush()
+
+
+def _changes(client: Client, namespace: str) -> Iterable[Found]:
+    from kubectl_trace.kube import traces
+
+    return traces.changes(client, namespace)
+
+
+def _print(arguments: argparse.Namespace, found: Sequence[Found], *, head: bool) -> None:
+    if arguments.output == "name":
+        for each in found:
+            print(each.id)
+    elif arguments.output in ("json", "yaml"):
+        _print_objects(arguments, found)
+    else:
+        wide = arguments.output == "wide"
+        columns = _COLUMNS + (_WIDE if wide else ())
+        rows = [[row[column] for column in columns] for row in map(_row, found)]
+        print(_table([list(columns), *rows] if head else rows), end="")
+    sys.stdout.flush()
+
+
+def _print_objects(arguments: argparse.Namespace, found: Sequence[Found]) -> None:
+    items = [_summary(each) for each in found]
+    listed: Any = items[0] if len(arguments.traces) == 1 and items else {"items": items}
+    if arguments.output == "yaml":
+        import yaml
+
+        print(yaml.safe_dump(listed, sort_keys=False), end="")
+    else:
+        import msgspec
+
+        print(msgspec.json.format(msgspec.json.encode(listed), indent=4).decode())
+
+
+def _row(found: Found) -> dict[str, str]:
+    summary = _summary(found)
+    return {
+        "NAMESPACE": summary["namespace"],
+        "NODE": summary["node"],
+        "NAME": summary["name"],
+        "TARGET": summary["target"],
+        "TRACER": summary["tracer"],
+        "STATUS": summary["status"]["reason"] or summary["status"]["phase"],
+        "OWNER": summary["owner"],
+        "AGE": age(summary["created"], datetime.now(UTC)),
+        "POD": summary["pod"],
+        "IMAGE": summary["image"],
+        "PROGRAM": summary["programSHA256"][:12],
+    }
+
+
+def _summary(found: Found) -> dict[str, Any]:
+    """A trace as `-o json` shows it."""
+    from kubectl_trace.kube import job as jobs
+    from kubectl_trace.kube import traces
+
+    status = traces.status(found)
+    spec = found.job["spec"]["template"]["spec"]
+    return {
+        "id": found.id,
+        "name": found.name,
+        "namespace": found.namespace,
+        "node": found.annotation(jobs.ANNOTATION_NODE),
+        "target": found.annotation(jobs.ANNOTATION_TARGET),
+        "tracer": found.annotation(jobs.ANNOTATION_TRACER),
+        "owner": found.annotation(jobs.ANNOTATION_OWNER),
+        "created": found.job["metadata"]["creationTimestamp"],
+        "status": {
+            "phase": status.phase,
+            "reason": status.reason,
+            "message": status.message,
+        },
+        "pod": found.pod["metadata"]["name"] if found.pod else "",
+        "image": spec["containers"][0]["image"],
+        "programSHA256": found.annotation(jobs.ANNOTATION_PROGRAM_HASH),
+    }
+
+
+def age(created: str, now: datetime) -> str:
+    """The time since an RFC 3339 moment as kubectl writes ages: `45s`, `3m20s`, `5h`, `12d`."""
+    seconds = max(0, int((now - datetime.fromisoformat(created)).total_seconds()))
+    minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
+    if seconds < 120:
+        return f"{seconds}s"
+    if minutes < 10:
+        return f"{minutes}m{seconds % 60}s" if seconds % 60 else f"{minutes}m"
+    if hours < 3:
+        return f"{minutes}m"
+    if hours < 8:
+        return f"{hours}h{minutes % 60}m" if minutes % 60 else f"{hours}h"
+    return f"{hours}h" if hours < 48 else f"{days}d"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """Columns three spaces apart, as kubectl's."""
+    if not rows:
+        return ""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return "".join(
+        "   ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        + "\n"
+        for row in rows
+    )

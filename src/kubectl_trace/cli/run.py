@@ -1,0 +1,358 @@
+"""`kubectl trace run`: a program on a target."""
+
+from __future__ import annotations
+
+import os
+import sys
+import uuid
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubectl_trace._version import __version__
+from kubectl_trace.cli.arguments import duration, note, verb_parser
+from kubectl_trace.errors import Exit, TraceError, UsageError
+from kubectl_trace.image import IMAGE
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kubectl_trace.cli.arguments import Parser
+    from kubectl_trace.cli.cluster import Cluster
+    from kubectl_trace.kube.client import Object
+    from kubectl_trace.kube.job import JobOptions
+    from kubectl_trace.kube.targets import Placement, Target
+    from kubectl_trace.trace import Trace
+
+_EXAMPLES = """\
+  # print a line for each request that an nginx pod accepts; Ctrl-C ends it
+  kubectl trace run pod/nginx-0 -a -e 'uprobe:/proc/$container_pid/exe:ngx_event_accept { printf("new client request!\\n"); }'
+  # count what nginx reads, in a program from a file; the map is printed at the end
+  kubectl trace run deploy/nginx -a -f read.bt
+  # ten busiest programs of a node, after half a minute
+  kubectl trace run node/node-a -a --deadline 30s -e 'tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }'
+  # in the background: note the ID, look later
+  kubectl trace run node/node-a -f opens.bt
+  # positional parameters and bpftrace's own options come after --
+  kubectl trace run node/node-a -a -e 'interval:s:1 { printf("%d\\n", $1); exit(); }' -- -v 42
+  # what would be created
+  kubectl trace run node/node-a -f opens.bt --dry-run=client -o yaml
+  # on this machine, with no cluster
+  sudo kubectl-trace run local -e 'tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }'
+"""
+
+# Bpftrace's options that would break the records, or that the runner sets itself.
+_OURS = {"-f", "-o", "-e", "-l", "-c", "-h", "--help", "-V", "--version", "--info", "-d", "-dd"}
+# Bpftrace's options whose value is the next word.
+_WITH_VALUE = {"-B", "-p", "-I", "--include", "--no-feature", "--max-ast-nodes", "--btf"}
+
+
+def parser() -> Parser:
+    """The verb's command line."""
+    result = verb_parser(
+        "run",
+        "Run a bpftrace program on a target: NODE, node/NAME, pod/NAME, deploy/NAME (one of its\n"
+        "ready pods), local (this machine) or local/PID. In the program, $container_pid is the PID,\n"
+        "on the node, of the container's first process.",
+        _EXAMPLES,
+        "TARGET [CONTAINER] (-e PROGRAM | -f FILE) [-a] [flags] [-- OPTIONS PARAMETERS]",
+    )
+    add = result.add_argument
+    add("target", metavar="TARGET", help="where to trace")
+    add("container_inline", metavar="CONTAINER", nargs="?", default="", help="the same as -c")
+    add("-c", "--container", default="", help="container of the pod; default: see docs/targets.md")
+
+    program = result.add_argument_group("program (one of)")
+    add = program.add_argument
+    add("-e", "--eval", metavar="PROGRAM", help="the program's text")
+    add("-f", "--filename", metavar="FILE", help="a file with the program; -: standard input")
+    add("--program", metavar="PROGRAM", help="the program's text, as for -e")
+    add("--args", action="append", default=[], metavar="ARG", help="a positional parameter; repeat")
+    add("--env", action="append", default=[], metavar="NAME=VALUE", help="bpftrace's environment")
+    add("--unsafe", action="store_true", help="allow system(), signal() and the like")
+    add("--process-selector", default="", metavar="SELECTOR", help=_SELECTOR_HELP)
+    add("--tracer", default="bpftrace", help="bpftrace is the one there is")
+
+    running = result.add_argument_group("running")
+    add = running.add_argument
+    add("-a", "--attach", action="store_true", help="follow the trace; it ends with this command")
+    add(
+        "-o", "--output", default="text", metavar="FORMAT", help="text or json; dry run: yaml, json"
+    )
+    add("--deadline", type=duration, default=3600.0, metavar="TIME", help="stop after (1h)")
+    add(
+        "--deadline-grace-period",
+        type=duration,
+        default=120.0,
+        metavar="TIME",
+        help="how long bpftrace may take to detach and print its maps (2m)",
+    )
+    add("--timeout", type=duration, default=120.0, metavar="TIME", help="wait for the start (2m)")
+
+    objects = result.add_argument_group("objects in the cluster")
+    add = objects.add_argument
+    add("--target-namespace", default="", help="the target's namespace; the Job goes to -n")
+    add("--serviceaccount", default="default", help="the runner pod's service account")
+    add("--imagename", default=IMAGE, metavar="IMAGE", help="the runner image (%(default)s)")
+    add(
+        "--init-imagename", default="", metavar="IMAGE", help="image of the headers' init container"
+    )
+    add("--image-pull-policy", default="IfNotPresent", choices=["Always", "IfNotPresent", "Never"])
+    add("--image-pull-secret", default="", metavar="SECRET", help="secret of the image's registry")
+    add("--fetch-headers", action="store_true", help="bring kernel headers for #include")
+    add("--headers-mirror", default="", metavar="URL", help="headers for nodes that have none")
+    add("--privileged", action="store_true", help="for kernels before 5.8, without CAP_BPF")
+    add("--ttl", type=duration, default=3600.0, metavar="TIME", help="keep a finished trace (1h)")
+    add("--patch", default="", metavar="FILE", help="a patch for the Job, YAML or JSON")
+    add("--patch-type", default="", help="json, merge or strategic")
+    add("--dry-run", nargs="?", const="client", default="none", choices=["none", "client"])
+    return result
+
+
+_SELECTOR_HELP = (
+    "which process $container_pid is: pid=N|first|last, exe=PATH, comm=NAME, cmdline=TEXT"
+)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb."""
+    from kubectl_trace.kube import targets
+
+    target = targets.parse(arguments.target)
+    container = _container(arguments, target)
+    _check(arguments)
+    trace = _trace(arguments, target)
+    if target.kind == "local":
+        return _run_local(arguments, target, trace)
+    from kubectl_trace.cli.cluster import Cluster
+
+    with Cluster(arguments) as cluster:
+        return _run_in_cluster(arguments, cluster, target, container, trace)
+
+
+def _container(arguments: argparse.Namespace, target: Target) -> str:
+    if arguments.container and arguments.container_inline:
+        raise UsageError("specify the container as an argument or with -c, not both")
+    container = str(arguments.container or arguments.container_inline)
+    if container and target.kind in ("node", "local"):
+        raise UsageError(f"{target} has no containers: leave {container!r} away")
+    return container
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    if arguments.tracer != "bpftrace":
+        raise UsageError(f"unknown tracer {arguments.tracer!r}; there is bpftrace")
+    if arguments.output == "stdout":  # as the original calls it
+        arguments.output = "text"
+    formats = ("yaml", "json") if arguments.dry_run == "client" else ("text", "json")
+    if arguments.dry_run == "client" and arguments.output == "text":
+        arguments.output = "yaml"
+    if arguments.output not in formats:
+        raise UsageError(f"-o {arguments.output}: there is {' and '.join(formats)}")
+    if bool(arguments.patch) != bool(arguments.patch_type):
+        raise UsageError("--patch and --patch-type go together")
+    if arguments.patch_type not in ("", "json", "merge", "strategic"):
+        raise UsageError(f"--patch-type {arguments.patch_type}: json, merge or strategic")
+    if arguments.deadline <= 0:
+        raise UsageError("--deadline must be more than 0: a trace always ends")
+    if arguments.process_selector:
+        from kubectl_trace.runner.processes import parse_selector
+
+        parse_selector(arguments.process_selector)
+
+
+def _trace(arguments: argparse.Namespace, target: Target) -> Trace:
+    from kubectl_trace.program import variables
+    from kubectl_trace.trace import PROTOCOL, Trace
+
+    program, name = _program(arguments)
+    if variables.uses_container_pid(program) and (
+        target.kind == "node" or (target.kind == "local" and not target.name)
+    ):
+        raise UsageError(
+            f"$container_pid has no meaning for {target}; trace a pod (pod/NAME) or a process "
+            "(local/PID)"
+        )
+    if variables.lost_to_the_shell(program):
+        raise UsageError(
+            "the program has a path with /proc//: did the shell take $container_pid away? Put the "
+            "program between single quotes"
+        )
+    options, parameters = _after_dashes(arguments.after_dashes)
+    if arguments.unsafe:
+        options.append("--unsafe")
+    return Trace(
+        id=str(uuid.uuid4()),
+        program=program,
+        program_name=name,
+        parameters=(*arguments.args, *parameters),
+        bpftrace_options=tuple(options),
+        environment=_environment(arguments.env),
+        pid=int(target.name) if target.kind == "local" and target.name else 0,
+        process_selector=arguments.process_selector,
+        deadline=arguments.deadline,
+        grace=arguments.deadline_grace_period,
+        attached=arguments.attach or target.kind == "local",
+        protocol=PROTOCOL,
+        client_version=__version__,
+    )
+
+
+def _program(arguments: argparse.Namespace) -> tuple[str, str]:
+    """The program, and the name that bpftrace's messages shall give it."""
+    given = [
+        flag for flag in ("eval", "filename", "program") if getattr(arguments, flag) is not None
+    ]
+    if not given:
+        raise UsageError("a program is needed: -e 'PROGRAM', -f FILE or -f -")
+    if len(given) > 1:
+        raise UsageError("give the program once: with -e, with -f or with --program")
+    if arguments.filename is None:
+        text, name = arguments.eval or arguments.program or "", "stdin"  # as bpftrace -e says it
+    elif arguments.filename == "-":
+        text, name = sys.stdin.read(), "stdin"
+    else:
+        path = Path(arguments.filename)
+        try:
+            text, name = path.read_bytes().decode(), path.name
+        except OSError as error:
+            raise UsageError(f"{path}: {error.strerror}") from error
+        except UnicodeDecodeError as error:
+            raise UsageError(f"{path}: not a text in UTF-8 ({error.reason})") from error
+    if not text.strip():
+        raise UsageError("the program is empty")
+    return text, name
+
+
+def _after_dashes(words: list[str]) -> tuple[list[str], list[str]]:
+    """Bpftrace's options, and the program's positional parameters."""
+    options: list[str] = []
+    rest = list(words)
+    while rest and rest[0].startswith("-") and rest[0] != "-" and not rest[0][1:].isdigit():
+        word = rest.pop(0)
+        if word == "--":
+            break
+        if word in _OURS:
+            raise UsageError(f"bpftrace's option {word} has no place here")
+        options.append(word)
+        if word in _WITH_VALUE:
+            if not rest:
+                raise UsageError(f"bpftrace's option {word} needs a value")
+            options.append(rest.pop(0))
+    return options, rest
+
+
+def _environment(pairs: list[str]) -> dict[str, str]:
+    result: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise UsageError(f"--env {pair}: write NAME=VALUE")
+        result[name] = value
+    return result
+
+
+def _run_local(arguments: argparse.Namespace, target: Target, trace: Trace) -> int:
+    if arguments.dry_run == "client":
+        raise UsageError(f"{target} creates no objects")
+    from kubectl_trace.cli.follow import follow
+    from kubectl_trace.cli.printer import printer
+    from kubectl_trace.runner.local import LocalRunner
+
+    note(f"trace {trace.id} created")
+    return follow(LocalRunner(trace), printer(arguments.output), grace=trace.grace)
+
+
+def _run_in_cluster(
+    arguments: argparse.Namespace,
+    cluster: Cluster,
+    target: Target,
+    container: str,
+    trace: Trace,
+) -> int:
+    import msgspec
+
+    from kubectl_trace.kube import job as jobs
+    from kubectl_trace.kube import targets, traces
+
+    namespace = cluster.namespace
+    placement = targets.resolve(
+        cluster.client, target, arguments.target_namespace or namespace, container
+    )
+    if placement.note:
+        note(placement.note)
+    if arguments.fetch_headers and "#include" not in trace.program:
+        note("the program includes no headers: BTF says all that it needs, nothing is fetched")
+        arguments.fetch_headers = False
+    trace = msgspec.structs.replace(trace, containers=placement.containers)
+    manifest = jobs.job(trace, placement, _job_options(arguments, cluster, target))
+    if arguments.patch:
+        from kubectl_trace.kube.patch import patched
+
+        manifest = patched(manifest, _patch_text(arguments.patch), arguments.patch_type)
+    if arguments.dry_run == "client":
+        _print_objects([manifest, jobs.config_map(trace, manifest)], arguments.output)
+        return Exit.DONE
+    traces.create(cluster.client, trace, manifest)
+    note(f"trace {trace.id} created") if arguments.attach else print(f"trace {trace.id} created")
+    if not arguments.attach:
+        return Exit.DONE
+    return _attach(arguments, cluster, trace, placement)
+
+
+def _attach(
+    arguments: argparse.Namespace, cluster: Cluster, trace: Trace, placement: Placement
+) -> int:
+    from kubectl_trace.cli.follow import NeverStarted, follow
+    from kubectl_trace.cli.printer import printer
+    from kubectl_trace.kube import job as jobs
+    from kubectl_trace.kube import traces
+    from kubectl_trace.kube.stream import TraceStream
+
+    stream = TraceStream(
+        cluster.client, cluster.namespace, trace.id, timeout=arguments.timeout, owned=True
+    )
+    try:
+        return follow(stream, printer(arguments.output), grace=trace.grace)
+    except (TraceError, KeyboardInterrupt) as error:
+        if not stream.started or isinstance(error, NeverStarted):
+            # It never ran: there is nothing to read later.
+            traces.delete(cluster.client, cluster.namespace, jobs.name_of(trace.id), now=True)
+        raise
+
+
+def _job_options(arguments: argparse.Namespace, cluster: Cluster, target: Target) -> JobOptions:
+    from kubectl_trace.kube.job import JobOptions
+
+    return JobOptions(
+        namespace=cluster.namespace,
+        target=str(target),
+        owner=cluster.user or os.environ.get("USER", ""),
+        service_account=arguments.serviceaccount,
+        image=arguments.imagename,
+        init_image=arguments.init_imagename or arguments.imagename,
+        image_pull_policy=arguments.image_pull_policy,
+        image_pull_secret=arguments.image_pull_secret,
+        ttl=int(arguments.ttl),
+        fetch_headers=arguments.fetch_headers,
+        headers_mirror=arguments.headers_mirror,
+        privileged=arguments.privileged,
+    )
+
+
+def _patch_text(file: str) -> str:
+    try:
+        return Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"--patch {file}: {error}") from error
+
+
+def _print_objects(objects: list[Object], output_format: str) -> None:
+    if output_format == "json":
+        import msgspec
+
+        listed = {"apiVersion": "v1", "kind": "List", "items": objects}
+        print(msgspec.json.format(msgspec.json.encode(listed), indent=4).decode())
+        return
+    import yaml
+
+    yaml.safe_dump_all(objects, sys.stdout, sort_keys=False)

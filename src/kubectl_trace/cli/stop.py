@@ -1,0 +1,69 @@
+"""`kubectl trace stop`: SIGINT to the program, its maps collected, its objects kept."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubectl_trace.cli.arguments import complain, verb_parser
+from kubectl_trace.errors import Exit, TraceError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kubectl_trace.cli.arguments import Parser
+    from kubectl_trace.cli.cluster import Cluster
+
+_EXAMPLES = """\
+  # stop a trace; its maps are in its log then
+  kubectl trace stop 83863f22-5178-4fe2-9da5-4e27eabab354
+  kubectl trace logs 83863f22-5178-4fe2-9da5-4e27eabab354
+"""
+
+
+def parser() -> Parser:
+    """The verb's command line."""
+    result = verb_parser(
+        "stop",
+        "Stop traces: each program ends as by Ctrl-C and its maps go to its log, which stays.\n"
+        "The command returns when the maps are there.",
+        _EXAMPLES,
+        "TRACE... [flags]",
+    )
+    result.add_argument("traces", metavar="TRACE", nargs="+", help="a trace's ID or name")
+    return result
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb."""
+    from kubectl_trace.cli.cluster import Cluster
+
+    code = int(Exit.DONE)
+    with Cluster(arguments) as cluster:
+        for text in arguments.traces:
+            try:
+                print(f"trace {_stop(cluster, text)}")
+            except TraceError as error:
+                complain(str(error))
+                code = code or int(error.code)
+    return code
+
+
+def _stop(cluster: Cluster, text: str) -> str:
+    from kubectl_trace.kube import traces
+    from kubectl_trace.kube.control import ControlChannel
+    from kubectl_trace.trace import Stop
+
+    found = traces.find(cluster.client, cluster.namespace, text)
+    phase = traces.status(found).phase
+    if phase in ("Completed", "Failed"):
+        return f"{found.id} has ended already ({phase})"
+    if found.pod is None or phase != "Running":
+        traces.delete(cluster.client, found.namespace, found.name, now=True)
+        return f"{found.id} had not started; deleted"
+    channel = ControlChannel(cluster.client, found.namespace, found.pod["metadata"]["name"])
+    try:
+        channel.send(Stop())
+        traces.wait_for_end(cluster.client, found)
+    finally:
+        channel.close()
+    return f"{found.id} stopped"

@@ -1,0 +1,1 @@
+"""Everything that speaks to the API server, through `kubectl proxy` on a private Unix socket."""

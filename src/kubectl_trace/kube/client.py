@@ -1,0 +1,217 @@
+"""The API server's HTTP interface: get, list, create, delete, watch, and streams of text."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import socket
+from typing import TYPE_CHECKING, Any, Protocol, cast
+from urllib.parse import urlencode
+
+import msgspec
+
+from kubectl_trace.errors import ForbiddenError, NotFoundError, TraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from types import TracebackType
+
+Object = dict[str, Any]
+"""A Kubernetes object as its JSON says it."""
+
+_CHUNK = 1 << 18  # bytes a read of a stream
+
+
+class ConflictError(TraceError):
+    """The object is there already (409)."""
+
+
+class GoneError(TraceError):
+    """The resource version of a watch is too old (410)."""
+
+
+class UnavailableError(TraceError):
+    """The API server can't be reached."""
+
+
+class Connection(Protocol):
+    """Where the API server's socket is, once it is there."""
+
+    def socket_path(self) -> str:
+        """The path of a Unix socket that speaks HTTP."""
+        ...
+
+
+class Client:
+    """Calls to the API server. Each has a connection of its own, so that threads share nothing."""
+
+    def __init__(self, connection: Connection, request_timeout: float | None = None) -> None:
+        """`request_timeout`: seconds for one call to be answered; watches and streams have none."""
+        self._connection = connection
+        self._request_timeout = request_timeout
+
+    @property
+    def socket_path(self) -> str:
+        """The path of the Unix socket behind this client."""
+        return self._connection.socket_path()
+
+    def get(self, path: str, query: Mapping[str, str] | None = None) -> Object:
+        """One object, or a list of them.
+
+        Raises:
+            NotFoundError, ForbiddenError, TraceError: as the API server answers.
+        """
+        return self._object("GET", path, query)
+
+    def create(self, path: str, body: Object, query: Mapping[str, str] | None = None) -> Object:
+        """Creates an object and gives it back as the API server stored it.
+
+        Raises:
+            ConflictError, NotFoundError, ForbiddenError, TraceError: as the API server answers.
+        """
+        return self._object("POST", path, query, body)
+
+    def delete(self, path: str, body: Object | None = None) -> Object:
+        """Deletes an object; `body` is a `DeleteOptions`.
+
+        Raises:
+            NotFoundError, ForbiddenError, TraceError: as the API server answers.
+        """
+        return self._object("DELETE", path, None, body)
+
+    def watch(self, path: str, query: Mapping[str, str], *, seconds: int) -> Iterator[Object]:
+        """The events of one watch, `{"type": …, "object": …}`, until the server ends it.
+
+        Raises:
+            GoneError: the resource version is too old; list again.
+            ForbiddenError, TraceError: as the API server answers.
+        """
+        every = {**query, "watch": "true", "timeoutSeconds": str(seconds)}
+        rest = b""
+        with self.stream(path, every) as stream:
+            for chunk in stream:
+                *lines, rest = (rest + chunk).split(b"\n")
+                for line in lines:
+                    event = cast("Object", msgspec.json.decode(line))
+                    if event["type"] == "ERROR":
+                        raise _error(event["object"].get("code", 500), event["object"])
+                    yield event
+
+    def stream(self, path: str, query: Mapping[str, str]) -> Stream:
+        """A body in pieces as they come.
+
+        Raises:
+            NotFoundError, ForbiddenError, TraceError: as the API server answers.
+        """
+        connection, response = self._request("GET", path, query)
+        if response.status >= 400:
+            raise self._failure(connection, response)
+        return Stream(connection, response)
+
+    def _object(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Object | None = None,
+    ) -> Object:
+        connection, response = self._request(method, path, query, body, self._request_timeout)
+        if response.status >= 400:
+            raise self._failure(connection, response)
+        with contextlib.closing(connection):
+            return cast("Object", msgspec.json.decode(response.read()))
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None,
+        body: Object | None = None,
+        timeout: float | None = None,
+    ) -> tuple[_UnixConnection, http.client.HTTPResponse]:
+        connection = _UnixConnection(self.socket_path)
+        connection.socket.settimeout(timeout)
+        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+        encoded = msgspec.json.encode(body) if body is not None else None
+        try:
+            connection.request(
+                method, path + ("?" + urlencode(query) if query else ""), encoded, headers
+            )
+            return connection, connection.getresponse()
+        except (OSError, http.client.HTTPException) as error:
+            connection.close()
+            raise UnavailableError(f"the connection to the API server broke: {error}") from error
+
+    def _failure(
+        self, connection: _UnixConnection, response: http.client.HTTPResponse
+    ) -> TraceError:
+        with contextlib.closing(connection):
+            body = response.read()
+        try:
+            status = msgspec.json.decode(body)
+        except msgspec.DecodeError:
+            # Not the API server's own words, but those of kubectl proxy or of something between.
+            status = {"message": body.decode(errors="replace").strip()[:500]}
+        return _error(response.status, status if isinstance(status, dict) else {})
+
+
+class Stream:
+    """A response body in pieces; closing it from another thread ends the iteration."""
+
+    def __init__(self, connection: _UnixConnection, response: http.client.HTTPResponse) -> None:
+        self._connection = connection
+        self._response = response
+
+    def __iter__(self) -> Iterator[bytes]:
+        while True:
+            try:
+                chunk = self._response.read1(_CHUNK)
+            except (OSError, ValueError, AttributeError, http.client.HTTPException):
+                return
+            if not chunk:
+                return
+            yield chunk
+
+    def __enter__(self) -> Stream:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Closes the connection."""
+        with contextlib.suppress(OSError):
+            self._connection.socket.shutdown(socket.SHUT_RDWR)
+        self._connection.close()
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    def __init__(self, path: str) -> None:
+        super().__init__("localhost")
+        self._path = path
+        self.socket = socket.socket(socket.AF_UNIX)
+
+    def connect(self) -> None:
+        self.socket.connect(self._path)
+        # http.client lets go of `sock` once a response will end with the connection.
+        self.sock = self.socket
+
+
+def _error(code: int, status: Object) -> TraceError:
+    message = str(status.get("message") or f"the API server answered {code}")
+    if code == 404:
+        return NotFoundError(message)
+    if code in (401, 403):
+        return ForbiddenError(message)
+    if code == 409:
+        return ConflictError(message)
+    if code == 410:
+        return GoneError(message)
+    if code in (502, 503, 504):
+        return UnavailableError(message)
+    return TraceError(message)

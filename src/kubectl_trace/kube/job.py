@@ -1,0 +1,242 @@
+"""The objects of a trace: one Job on one node, and the ConfigMap that it owns. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kubectl_trace.image import IMAGE
+
+if TYPE_CHECKING:
+    from kubectl_trace.kube.client import Object
+    from kubectl_trace.kube.targets import Placement
+    from kubectl_trace.trace import Trace
+
+NAME_PREFIX = "kubectl-trace-"
+# Labels as iovisor/kubectl-trace sets them, so that its users' scripts find our traces.
+LABEL = "iovisor.org/kubectl-trace"
+LABEL_ID = "iovisor.org/kubectl-trace-id"
+ANNOTATION_TARGET = "iovisor.org/kubectl-trace-target"
+ANNOTATION_OWNER = "iovisor.org/kubectl-trace-owner"
+ANNOTATION_TRACER = "iovisor.org/kubectl-trace-tracer"
+ANNOTATION_PROGRAM_HASH = "iovisor.org/kubectl-trace-program-sha256"
+ANNOTATION_NODE = "iovisor.org/kubectl-trace-node"
+ANNOTATION_ATTACHED = "iovisor.org/kubectl-trace-attached"
+
+CONTAINER = "kubectl-trace"
+INIT_CONTAINER = "kubectl-trace-init"
+
+_TRACE_FOLDER = "/trace"
+_TRACE_FILE = "trace.json"
+_HEADERS_FOLDER = "/headers"
+
+# What bpftrace 0.23 needs to attach, read /proc/PID/exe of other users' processes and name kernel
+# symbols (capabilities(7); BPF and PERFMON: Linux 5.8).
+_CAPABILITIES = ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYSLOG"]
+
+_START_ALLOWANCE = 600
+"""Seconds that the Job's own deadline, the last resort, allows for pulling the image."""
+
+
+@dataclass(frozen=True)
+class JobOptions:
+    """What the user chose about the objects themselves."""
+
+    namespace: str
+    target: str
+    owner: str = ""
+    service_account: str = "default"
+    image: str = IMAGE
+    init_image: str = IMAGE
+    image_pull_policy: str = "IfNotPresent"
+    image_pull_secret: str = ""
+    ttl: int = 3600
+    """Seconds for which a finished trace stays readable."""
+    fetch_headers: bool = False
+    headers_mirror: str = ""
+    privileged: bool = False
+
+
+def name_of(trace_id: str) -> str:
+    """The name of a trace's Job and ConfigMap."""
+    return NAME_PREFIX + trace_id
+
+
+def id_of(text: str) -> str:
+    """The trace ID in a trace's ID or name, as the user may type either."""
+    return text.removeprefix(NAME_PREFIX)
+
+
+def job(trace: Trace, placement: Placement, options: JobOptions) -> Object:
+    """The Job that runs the trace on its node."""
+    metadata = _metadata(trace, placement, options)
+    grace = int(trace.grace)
+    return {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {**metadata, "name": name_of(trace.id), "namespace": options.namespace},
+        "spec": {
+            "backoffLimit": 0,
+            "ttlSecondsAfterFinished": options.ttl,
+            # The runner keeps the deadline itself and collects the maps; where it can't, the Job
+            # controller ends the pod.
+            "activeDeadlineSeconds": int(trace.deadline) + grace + _START_ALLOWANCE,
+            "template": {
+                "metadata": {
+                    **metadata,
+                    "annotations": {
+                        **metadata["annotations"],
+                        # The default AppArmor profile forbids reading other processes' /proc.
+                        f"container.apparmor.security.beta.kubernetes.io/{CONTAINER}": "unconfined",
+                    },
+                },
+                "spec": _pod_spec(trace, placement, options, grace),
+            },
+        },
+    }
+
+
+def config_map(trace: Trace, owner: Object) -> Object:
+    """The ConfigMap with the trace's description, owned by its Job (as the API server gave it)."""
+    metadata = owner["metadata"]
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": name_of(trace.id),
+            "namespace": metadata["namespace"],
+            "labels": metadata["labels"],
+            "annotations": metadata["annotations"],
+            "ownerReferences": [
+                {
+                    "apiVersion": "batch/v1",
+                    "kind": "Job",
+                    "name": metadata["name"],
+                    "uid": metadata.get("uid", ""),
+                    "controller": True,
+                }
+            ],
+        },
+        "data": {_TRACE_FILE: msgspec.json.encode(trace).decode()},
+    }
+
+
+def _metadata(trace: Trace, placement: Placement, options: JobOptions) -> Object:
+    names = {LABEL: name_of(trace.id), LABEL_ID: trace.id}
+    return {
+        "labels": names,
+        "annotations": {
+            **names,
+            ANNOTATION_TARGET: options.target,
+            ANNOTATION_OWNER: options.owner,
+            ANNOTATION_TRACER: "bpftrace",
+            ANNOTATION_NODE: placement.node,
+            ANNOTATION_ATTACHED: "true" if trace.attached else "false",
+            ANNOTATION_PROGRAM_HASH: hashlib.sha256(trace.program.encode()).hexdigest(),
+        },
+    }
+
+
+def _pod_spec(trace: Trace, placement: Placement, options: JobOptions, grace: int) -> Object:
+    volumes: list[Object] = [
+        {"name": "trace", "configMap": {"name": name_of(trace.id)}},
+        {"name": "tracefs", "hostPath": {"path": "/sys/kernel/tracing"}},
+        {"name": "tmp", "emptyDir": {}},
+    ]
+    container: Object = {
+        "name": CONTAINER,
+        "image": options.image,
+        "imagePullPolicy": options.image_pull_policy,
+        "args": ["trace", f"{_TRACE_FOLDER}/{_TRACE_FILE}"],
+        "env": [
+            {
+                "name": "KUBECTL_TRACE_NODE",
+                "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}},
+            }
+        ],
+        # The client's messages come this way. An attached client's end is the trace's, too.
+        "stdin": True,
+        "stdinOnce": trace.attached,
+        "resources": {
+            "requests": {"cpu": "100m", "memory": "100Mi"},
+            "limits": {"cpu": "1", "memory": "1Gi"},
+        },
+        "securityContext": _security_context(options),
+        "volumeMounts": [
+            {"name": "trace", "mountPath": _TRACE_FOLDER, "readOnly": True},
+            {"name": "tracefs", "mountPath": "/sys/kernel/tracing", "readOnly": True},
+            {"name": "tmp", "mountPath": "/tmp"},
+        ],
+    }
+    spec: Object = {
+        "restartPolicy": "Never",
+        "hostPID": True,
+        "serviceAccountName": options.service_account,
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": grace + 10,
+        "tolerations": [{"operator": "Exists"}],
+        "affinity": _on_node(placement.node),
+        "containers": [container],
+        "volumes": volumes,
+    }
+    if options.image_pull_secret:
+        spec["imagePullSecrets"] = [{"name": options.image_pull_secret}]
+    if options.fetch_headers:
+        _add_headers(spec, container, options)
+    return spec
+
+
+def _security_context(options: JobOptions) -> Object:
+    if options.privileged:
+        return {"privileged": True, "runAsUser": 0}
+    return {
+        "runAsUser": 0,
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"], "add": _CAPABILITIES},
+        # Where SELinux confines containers, a confined one may not use BPF.
+        "seLinuxOptions": {"type": "spc_t"},
+    }
+
+
+def _on_node(node: str) -> Object:
+    """By the node's name, as DaemonSets do: the label kubernetes.io/hostname may differ from it."""
+    return {
+        "nodeAffinity": {
+            "requiredDuringSchedulingIgnoredDuringExecution": {
+                "nodeSelectorTerms": [
+                    {
+                        "matchFields": [
+                            {"key": "metadata.name", "operator": "In", "values": [node]},
+                        ]
+                    }
+                ]
+            }
+        }
+    }
+
+
+def _add_headers(spec: Object, container: Object, options: JobOptions) -> None:
+    mount = {"name": "headers", "mountPath": _HEADERS_FOLDER}
+    mirror = ["--mirror", options.headers_mirror] if options.headers_mirror else []
+    spec["volumes"].append({"name": "headers", "emptyDir": {}})
+    spec["initContainers"] = [
+        {
+            "name": INIT_CONTAINER,
+            "image": options.init_image,
+            "imagePullPolicy": options.image_pull_policy,
+            "args": ["headers", _HEADERS_FOLDER, *mirror],
+            "resources": container["resources"],
+            "securityContext": container["securityContext"],
+            "volumeMounts": [mount, {"name": "tmp", "mountPath": "/tmp"}],
+        }
+    ]
+    container["volumeMounts"].append({**mount, "readOnly": True})
+    container["env"] += [
+        {"name": "BPFTRACE_KERNEL_SOURCE", "value": f"{_HEADERS_FOLDER}/source"},
+        {"name": "BPFTRACE_KERNEL_BUILD", "value": f"{_HEADERS_FOLDER}/build"},
+    ]

@@ -1,0 +1,133 @@
+"""`kubectl proxy` on a private Unix socket: the connection, with kubectl's own credentials.
+
+No Python client follows all of kubectl's rules for kubeconfig, exec plugins, impersonation and
+proxies; kubectl does, and a kubectl plugin always has it beside it.
+
+A small shell stands between us and kubectl. It waits for the end of a pipe that only we hold, and
+then ends kubectl and removes the socket's folder: that works whatever ends us, `kill -9` included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubectl_trace.errors import ForbiddenError, TraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TIMEOUT = 20.0
+"""Seconds for kubectl to open the socket. It reads the kubeconfig, but asks no server yet."""
+
+_GUARD = """
+folder=$1; shift
+"$@" < /dev/null > /dev/null &
+kubectl=$!
+exec 2> /dev/null
+read -r _
+kill "$kubectl"
+wait "$kubectl"
+rm -rf -- "$folder"
+"""
+
+
+class Proxy:
+    """A running `kubectl proxy`; closing it ends it and removes its socket."""
+
+    def __init__(self, connection_flags: Sequence[str]) -> None:
+        """Starts kubectl and returns at once: `socket_path` waits until it listens.
+
+        Raises:
+            TraceError: there is no kubectl on PATH.
+        """
+        folder = Path(tempfile.mkdtemp(prefix="kubectl-trace-"))
+        self._path = folder / "s"
+        command = [
+            kubectl(),
+            "proxy",
+            f"--unix-socket={self._path}",
+            # By default kubectl proxy rejects exec and attach, and other hosts than localhost.
+            "--reject-paths=^$",
+            *connection_flags,
+        ]
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, "kubectl-trace", str(folder), *command],
+            stdin=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+            start_new_session=True,
+        )
+        self._ready = False
+
+    def socket_path(self) -> str:
+        """The socket's path, once kubectl listens on it.
+
+        Raises:
+            TraceError: kubectl ended; the text is what it said.
+        """
+        if not self._ready:
+            self._wait()
+            self._ready = True
+        return str(self._path)
+
+    def close(self) -> None:
+        """Ends kubectl and removes the socket's folder; again: nothing."""
+        assert self._guard.stdin is not None
+        assert self._guard.stderr is not None
+        if self._guard.stdin.closed:
+            return
+        self._guard.stdin.close()
+        self._guard.stderr.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._guard.wait(timeout=5)
+
+    def _wait(self) -> None:
+        stderr = self._guard.stderr
+        assert stderr is not None
+        end = time.monotonic() + _TIMEOUT
+        said = b""
+        while time.monotonic() < end:
+            if self._listens():
+                return
+            if select.select([stderr], [], [], 0.005)[0]:
+                data = os.read(stderr.fileno(), 65536)
+                said += data
+                if not data:
+                    break
+        self.close()
+        raise _failure(said.decode(errors="replace").strip())
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as attempt:
+            try:
+                attempt.connect(str(self._path))
+            except OSError:
+                return False
+            return True
+
+
+def kubectl() -> str:
+    """The path of kubectl.
+
+    Raises:
+        TraceError: there is none on PATH.
+    """
+    path = shutil.which("kubectl")
+    if path is None:
+        raise TraceError("kubectl is not on PATH; kubectl trace reaches the cluster through it")
+    return path
+
+
+def _failure(said: str) -> TraceError:
+    text = said or f"kubectl proxy did not listen within {_TIMEOUT:g} s"
+    kind = ForbiddenError if "forbidden" in text.lower() else TraceError
+    return kind(f"kubectl can't connect: {text}")

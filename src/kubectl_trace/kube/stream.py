@@ -1,0 +1,287 @@
+"""A trace in the cluster, followed: its pod watched, its log read from byte 0, its stdin held."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from kubectl_trace.errors import DeadlineError, NotFoundError, StartError, TraceError
+from kubectl_trace.kube import job as jobs
+from kubectl_trace.kube import traces
+from kubectl_trace.kube.client import GoneError, UnavailableError
+from kubectl_trace.kube.control import ControlChannel
+from kubectl_trace.results.events import Ended, Notice, Records
+from kubectl_trace.results.reader import RecordReader
+from kubectl_trace.trace import Hello
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kubectl_trace.kube.client import Client, Object, Stream
+    from kubectl_trace.results.events import Sink
+    from kubectl_trace.trace import Control
+
+# Waiting reasons that time does not cure, or that have been tried more than once already.
+_HOPELESS = {
+    "ImagePullBackOff",
+    "InvalidImageName",
+    "ErrImageNeverPull",
+    "CreateContainerConfigError",
+    "CreateContainerError",
+    "RunContainerError",
+    "CrashLoopBackOff",
+}
+_WATCH_SECONDS = 300
+_RECONNECT = 1.0  # seconds between two attempts to read on
+
+
+class TraceStream:
+    """Follows one trace from its creation to its summary record, in threads of its own."""
+
+    def __init__(
+        self, client: Client, namespace: str, trace_id: str, *, timeout: float, owned: bool
+    ) -> None:
+        """`timeout`: seconds for the runner to start. `owned`: the trace shall end with us."""
+        self._client = client
+        self._namespace = namespace
+        self._name = jobs.name_of(trace_id)
+        self._pods = f"/api/v1/namespaces/{namespace}/pods"
+        self._selector = {"labelSelector": f"{jobs.LABEL_ID}={trace_id}"}
+        self._timeout = timeout
+        self._owned = owned
+        self._reader = RecordReader()
+        self._channel: ControlChannel | None = None
+        self._channel_lock = threading.Lock()
+        self._pod_name = ""
+        self._stream: Stream | None = None
+        self._started = threading.Event()
+        self._closed = False
+        self._shown = ""
+
+    @property
+    def lost_in_transport(self) -> int:
+        """Records that the runner numbered and that never came."""
+        return self._reader.lost
+
+    @property
+    def started(self) -> bool:
+        """Whether the runner's container has run."""
+        return self._started.is_set()
+
+    def start(self, sink: Sink) -> None:
+        """Begins to follow; events go to the sink from now on."""
+        for work in (self._follow, self._watch_job_events):
+            threading.Thread(
+                target=self._guarded, args=(work, sink), name=work.__name__, daemon=True
+            ).start()
+
+    def send(self, message: Control) -> None:
+        """Sends a message to the runner.
+
+        Raises:
+            TraceError: the runner can't be reached.
+        """
+        with self._channel_lock:
+            if self._channel is None:
+                self._channel = ControlChannel(self._client, self._namespace, self._pod_name)
+            self._channel.send(message)
+
+    def close(self) -> None:
+        """Ends the following; of an owned trace, the runner's standard input ends with it."""
+        self._closed = True
+        if self._stream is not None:
+            self._stream.close()
+        if self._channel is not None:
+            self._channel.close()
+
+    def _guarded(self, work: object, sink: Sink) -> None:
+        try:
+            work(sink)  # type: ignore[operator]
+        except TraceError as error:
+            if not self._closed:
+                sink(Ended(error))
+
+    # From creation to the running container.
+
+    def _follow(self, sink: Sink) -> None:
+        pod = self._wait_for_start(sink)
+        self._pod_name = pod["metadata"]["name"]
+        self._started.set()
+        if self._owned and not _has_terminated(pod):
+            threading.Thread(
+                target=self._guarded, args=(self._say_hello, sink), name="hello", daemon=True
+            ).start()
+        self._read_log(sink)
+
+    def _say_hello(self, sink: Sink) -> None:
+        try:
+            self.send(Hello())
+        except TraceError:
+            # A short program may have ended meanwhile; its log says all.
+            if not _has_terminated(self._pod()):
+                raise
+
+    def _wait_for_start(self, sink: Sink) -> Object:
+        """The trace's pod, once its container runs or has ended."""
+        timer = threading.Timer(self._timeout, self._give_up, args=(sink,))
+        timer.daemon = True
+        timer.start()
+        try:
+            for pod in self._pod_states():
+                if _runs(pod) or _has_terminated(pod):
+                    return pod
+                self._explain(pod, sink)
+        finally:
+            timer.cancel()
+        raise StartError("the trace's pod was deleted before it started")
+
+    def _explain(self, pod: Object, sink: Sink) -> None:
+        status = traces.pod_status(pod)
+        if status.phase == "Failed":
+            raise StartError(self._failed_before_start(pod, status))
+        text = f"{status.reason}: {status.message}" if status.message else status.reason
+        if status.reason in _HOPELESS:
+            raise StartError(text)
+        if status.message and text != self._shown:
+            sink(Notice(f"waiting: {text}"))
+            self._shown = text
+
+    def _failed_before_start(self, pod: Object, status: traces.Status) -> str:
+        text = f"the trace's pod failed: {status.reason or 'unknown'}"
+        if status.message:
+            text += f": {status.message}"
+        said = init_log(self._client, pod)
+        return f"{text}\n{said}" if said else text
+
+    def _give_up(self, sink: Sink) -> None:
+        if self.started or self._closed:
+            return
+        text = f"not started within {self._timeout:g} s"
+        why = self._shown or self._last_event()
+        sink(Ended(StartError(f"{text}: {why}" if why else text)))
+
+    def _last_event(self) -> str:
+        """What the cluster last complained about the trace's pod."""
+        try:
+            pods = self._client.get(self._pods, self._selector)["items"]
+            events = self._client.get(
+                f"/api/v1/namespaces/{self._namespace}/events",
+                {"fieldSelector": f"involvedObject.name={pods[0]['metadata']['name']}"},
+            )["items"]
+        except (TraceError, IndexError):
+            return ""
+        warnings = [event for event in events if event.get("type") == "Warning"]
+        if not warnings:
+            node = pods[0]["spec"].get("nodeName", "")
+            return f"the pod is {pods[0]['status']['phase']} on node {node}; is its kubelet up?"
+        return f"{warnings[-1]['reason']}: {warnings[-1]['message']}"
+
+    def _pod_states(self) -> Iterator[Object]:
+        """The trace's pod, each time it changes, until it is deleted."""
+        while True:
+            listed = self._client.get(self._pods, self._selector)
+            yield from listed["items"]
+            version = listed["metadata"]["resourceVersion"]
+            query = {**self._selector, "resourceVersion": version}
+            try:
+                for event in self._client.watch(self._pods, query, seconds=_WATCH_SECONDS):
+                    if event["type"] == "DELETED":
+                        return
+                    yield event["object"]
+            except GoneError:
+                continue
+
+    def _watch_job_events(self, sink: Sink) -> None:
+        """The Job controller says in events, and nowhere else, why it can't create the pod."""
+        path = f"/api/v1/namespaces/{self._namespace}/events"
+        query = {"fieldSelector": f"involvedObject.name={self._name}"}
+        try:
+            for event in self._client.watch(path, query, seconds=int(self._timeout) + 1):
+                if self.started or self._closed:
+                    return
+                if event["object"].get("reason") == "FailedCreate":
+                    sink(Ended(StartError(event["object"]["message"])))
+                    return
+        except TraceError:
+            return  # without the right to read events there is still the time-out
+
+    # From the running container to the summary record.
+
+    def _read_log(self, sink: Sink) -> None:
+        """Reads the log to its end; where it breaks off, again, without what has come already."""
+        while not self._closed:
+            before_read = _has_terminated(self._pod())
+            self._reader.restart()
+            try:
+                self._read_log_once(sink)
+            except UnavailableError as error:
+                sink(Notice(f"{error}; reading on"))
+            if self._reader.ended:
+                sink(Ended())
+                return
+            if before_read:
+                raise _no_summary(self._pod())
+            time.sleep(_RECONNECT if not _has_terminated(self._pod()) else 0)
+
+    def _read_log_once(self, sink: Sink) -> None:
+        query = {"container": jobs.CONTAINER, "follow": "true"}
+        with self._client.stream(f"{self._pods}/{self._pod_name}/log", query) as stream:
+            self._stream = stream
+            for data in stream:
+                if records := self._reader.feed(data):
+                    sink(Records(records))
+
+    def _pod(self) -> Object:
+        try:
+            return self._client.get(f"{self._pods}/{self._pod_name}")
+        except NotFoundError as error:
+            raise TraceError(
+                "the trace's pod was deleted: its last records and maps are lost"
+            ) from error
+
+
+def init_log(client: Client, pod: Object) -> str:
+    """What the pod's init container said, if it has one and it ran; else the empty string."""
+    if not pod["spec"].get("initContainers"):
+        return ""
+    metadata = pod["metadata"]
+    path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
+    try:
+        with client.stream(path, {"container": jobs.INIT_CONTAINER}) as stream:
+            return b"".join(stream).decode(errors="replace").strip()
+    except TraceError:
+        return ""
+
+
+def _state(pod: Object) -> Object:
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return next(
+        (status.get("state", {}) for status in statuses if status["name"] == jobs.CONTAINER), {}
+    )
+
+
+def _runs(pod: Object) -> bool:
+    return "running" in _state(pod)
+
+
+def _has_terminated(pod: Object) -> bool:
+    return "terminated" in _state(pod)
+
+
+def _no_summary(pod: Object) -> TraceError:
+    terminated = _state(pod).get("terminated", {})
+    reason = terminated.get("reason", "unknown")
+    message = terminated.get("message", "")
+    if pod.get("status", {}).get("reason") == "DeadlineExceeded":
+        return DeadlineError("the Job's deadline ended the runner before its maps were collected")
+    text = f"the runner ended without a summary: {reason}"
+    if terminated.get("exitCode") is not None:
+        text += f", exit code {terminated['exitCode']}"
+    if reason == "OOMKilled":
+        text += " (raise the memory limit with --patch, or keep fewer map keys)"
+    return (
+        StartError(text)
+        if terminated.get("exitCode") == 128
+        else TraceError(f"{text} {message}".rstrip())
+    )

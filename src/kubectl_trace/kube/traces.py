@@ -1,0 +1,265 @@
+"""Traces in the cluster: create, find, list, delete, and what state one is in."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+from kubectl_trace.errors import Exit, NotFoundError, StartError, TraceError
+from kubectl_trace.kube import job as jobs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kubectl_trace.kube.client import Client, Object
+    from kubectl_trace.trace import Trace
+
+
+@dataclass(frozen=True)
+class Found:
+    """A trace as the cluster knows it."""
+
+    job: Object
+    pod: Object | None
+
+    @property
+    def id(self) -> str:
+        """The trace's UUID."""
+        return str(self.job["metadata"]["labels"][jobs.LABEL_ID])
+
+    @property
+    def name(self) -> str:
+        """The name of its Job."""
+        return str(self.job["metadata"]["name"])
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of its Job."""
+        return str(self.job["metadata"]["namespace"])
+
+    def annotation(self, name: str) -> str:
+        """One of the Job's annotations, or the empty string."""
+        return str(self.job["metadata"].get("annotations", {}).get(name, ""))
+
+
+@dataclass(frozen=True)
+class Status:
+    """The state of a trace: a phase, and where there is one, the reason for it."""
+
+    phase: str
+    """`Pending`, `Running`, `Completed`, `Failed` or `Terminating`."""
+    reason: str = ""
+    message: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.phase} ({self.reason})" if self.reason else self.phase
+
+
+_EXIT_REASONS = {
+    Exit.NOT_STARTED: "NotStarted",
+    Exit.FORBIDDEN: "Forbidden",
+    Exit.REFUSED: "ProgramRefused",
+    Exit.DEADLINE: "DeadlineExceeded",
+}
+
+
+def create(client: Client, trace: Trace, job: Object) -> Object:
+    """Creates the Job and the ConfigMap that it owns; the Job as stored. All or nothing.
+
+    Raises:
+        StartError: quota, admission or the like.
+        ForbiddenError, NotFoundError: as the API server answers.
+    """
+    namespace = job["metadata"]["namespace"]
+    created = _created(client, f"/apis/batch/v1/namespaces/{namespace}/jobs", job)
+    try:
+        _created(
+            client,
+            f"/api/v1/namespaces/{namespace}/configmaps",
+            jobs.config_map(trace, created),
+        )
+    except TraceError:
+        delete(client, namespace, created["metadata"]["name"], now=True)
+        raise
+    return created
+
+
+def _created(client: Client, path: str, body: Object) -> Object:
+    try:
+        return client.create(path, body)
+    except TraceError as error:
+        # Admission and quota answer 403, too, but no right of the user's would help.
+        if (
+            type(error) is TraceError
+            or "exceeded quota" in str(error)
+            or "denied the" in str(error)
+        ):
+            raise StartError(str(error)) from error
+        raise
+
+
+def find(client: Client, namespace: str, text: str) -> Found:
+    """The trace with this ID or name.
+
+    Raises:
+        NotFoundError: there is none in the namespace.
+    """
+    trace_id = jobs.id_of(text)
+    found = _list(client, namespace, f"{jobs.LABEL_ID}={trace_id}" if trace_id else jobs.LABEL_ID)
+    if not trace_id or not found:
+        raise NotFoundError(f"no trace {text} in namespace {namespace}")
+    return found[0]
+
+
+def every(client: Client, namespace: str) -> list[Found]:
+    """All traces of a namespace, oldest first; the empty namespace stands for all of them."""
+    return _list(client, namespace, jobs.LABEL_ID)
+
+
+def _list(client: Client, namespace: str, selector: str) -> list[Found]:
+    query = {"labelSelector": selector}
+    within = f"namespaces/{namespace}/" if namespace else ""
+    found_jobs = client.get(f"/apis/batch/v1/{within}jobs", query)["items"]
+    if not found_jobs:
+        return []
+    pods = client.get(f"/api/v1/{within}pods", query)["items"]
+    by_id = {pod["metadata"]["labels"].get(jobs.LABEL_ID): pod for pod in pods}
+    return sorted(
+        (Found(job, by_id.get(job["metadata"]["labels"][jobs.LABEL_ID])) for job in found_jobs),
+        key=lambda found: (found.job["metadata"]["creationTimestamp"], found.name),
+    )
+
+
+def delete(client: Client, namespace: str, name: str, *, now: bool) -> None:
+    """Deletes a trace's Job, and with it what it owns. `now`: without the pod's grace period.
+
+    Raises:
+        NotFoundError, ForbiddenError, TraceError: as the API server answers.
+    """
+    options: Object = {"propagationPolicy": "Background"}
+    if now:
+        # The Job's own grace period would not reach its pods.
+        for pod in client.get(
+            f"/api/v1/namespaces/{namespace}/pods", {"labelSelector": f"{jobs.LABEL}={name}"}
+        )["items"]:
+            client.delete(
+                f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}",
+                {"gracePeriodSeconds": 0},
+            )
+    client.delete(f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}", options)
+
+
+def status(found: Found) -> Status:
+    """The trace's state, told from its Job and its pod."""
+    if "deletionTimestamp" in found.job["metadata"]:
+        return Status("Terminating")
+    conditions = {
+        condition["type"]: condition
+        for condition in found.job.get("status", {}).get("conditions") or []
+        if condition["status"] == "True"
+    }
+    if "Complete" in conditions:
+        return Status("Completed")
+    if found.pod is None:
+        failed = conditions.get("Failed")
+        if failed:
+            return Status("Failed", failed.get("reason", ""), failed.get("message", ""))
+        return Status("Pending")
+    return pod_status(found.pod)
+
+
+def pod_status(pod: Object) -> Status:
+    """The state of a trace's pod, with the reason that a user can act on."""
+    state = pod.get("status", {})
+    phase = state.get("phase", "Unknown")
+    statuses = [
+        *(state.get("initContainerStatuses") or []),
+        *(state.get("containerStatuses") or []),
+    ]
+    for container in statuses:
+        terminated = container.get("state", {}).get("terminated")
+        if terminated and terminated.get("exitCode", 0) != 0:
+            reason = _EXIT_REASONS.get(terminated["exitCode"], terminated.get("reason", "Error"))
+            return Status("Failed", reason, terminated.get("message", ""))
+    if phase == "Succeeded":
+        return Status("Completed")
+    if phase == "Failed":
+        return Status("Failed", state.get("reason", ""), state.get("message", ""))
+    if "deletionTimestamp" in pod["metadata"]:
+        return Status("Terminating")
+    for container in statuses:
+        waiting = container.get("state", {}).get("waiting")
+        if waiting and waiting.get("reason") not in (None, "PodInitializing", "ContainerCreating"):
+            return Status("Pending", waiting["reason"], waiting.get("message", ""))
+    for condition in state.get("conditions") or []:
+        if condition["type"] == "PodScheduled" and condition["status"] == "False":
+            return Status("Pending", condition.get("reason", ""), condition.get("message", ""))
+    if phase == "Running":
+        return Status("Running")
+    for container in statuses:
+        if "running" in container.get("state", {}):
+            return Status("Pending", "Initializing")
+    return Status(phase, "ContainerCreating" if statuses else "")
+
+
+def grace(found: Found) -> float:
+    """Seconds that the trace's program gets to detach."""
+    seconds = found.job["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", 30)
+    return float(seconds)
+
+
+def wait_for_end(client: Client, found: Found) -> None:
+    """Waits until a trace that was told to stop has ended.
+
+    Raises:
+        TraceError: it hasn't ended within its grace period.
+    """
+    limit = int(grace(found)) + 30
+    path = f"/api/v1/namespaces/{found.namespace}/pods"
+    query = {"labelSelector": f"{jobs.LABEL_ID}={found.id}"}
+    for event in client.watch(path, query, seconds=limit):
+        if event["type"] == "DELETED" or _has_ended(event["object"]):
+            return
+    raise TraceError(f"trace {found.id} did not end within {limit} s")
+
+
+def changes(client: Client, namespace: str) -> Iterator[Found]:
+    """Each trace whenever its Job or its pod changes, without an end."""
+    within = f"namespaces/{namespace}/" if namespace else ""
+    paths = (f"/apis/batch/v1/{within}jobs", f"/api/v1/{within}pods")
+    events: SimpleQueue[Object | TraceError] = SimpleQueue()
+    for path in paths:
+        threading.Thread(target=_watch_into, args=(client, path, events), daemon=True).start()
+    known_jobs: dict[str, Object] = {}
+    known_pods: dict[str, Object] = {}
+    while True:
+        event = events.get()
+        if isinstance(event, TraceError):
+            raise event
+        changed = event["object"]
+        trace_id = changed["metadata"]["labels"][jobs.LABEL_ID]
+        is_job = "backoffLimit" in changed["spec"]
+        (known_jobs if is_job else known_pods)[trace_id] = changed
+        if event["type"] == "DELETED":
+            (known_jobs if is_job else known_pods).pop(trace_id)
+            if is_job:
+                changed["metadata"].setdefault("deletionTimestamp", "")
+                yield Found(changed, None)
+        elif trace_id in known_jobs:
+            yield Found(known_jobs[trace_id], known_pods.get(trace_id))
+
+
+def _watch_into(client: Client, path: str, events: SimpleQueue[Object | TraceError]) -> None:
+    try:
+        while True:
+            for event in client.watch(path, {"labelSelector": jobs.LABEL_ID}, seconds=3600):
+                events.put(event)
+    except TraceError as error:
+        events.put(error)
+
+
+def _has_ended(pod: Object) -> bool:
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    return any("terminated" in status.get("state", {}) for status in statuses)

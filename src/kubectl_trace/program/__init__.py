@@ -1,0 +1,1 @@
+"""The bpftrace language as text. Pure functions, no I/O."""

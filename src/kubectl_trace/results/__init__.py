@@ -1,0 +1,1 @@
+"""Records of a trace: read from any bpftrace, rendered as bpftrace shows them. Pure, no I/O."""

@@ -1,0 +1,96 @@
+"""The bpftrace binary: its version, its command line, its environment, its messages."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import re
+import shutil
+import signal
+import subprocess
+from typing import TYPE_CHECKING
+
+from kubectl_trace.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+NOTICE_ATTACHED = b"__BPFTRACE_NOTIFY_PROBES_ATTACHED"
+"""The line that bpftrace prints once all probes are attached, when the environment variable of this
+name is set: on stderr up to 0.19, on stdout later. `Attaching N probes` comes before up to 0.23."""
+
+# Names that bpftrace 0.20 gave to older variables: 0.17 ignores the new ones, 0.27 the old ones.
+_RENAMED = {
+    "BPFTRACE_STRLEN": "BPFTRACE_MAX_STRLEN",
+    "BPFTRACE_MAP_KEYS_MAX": "BPFTRACE_MAX_MAP_KEYS",
+}
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+
+def find() -> str:
+    """The path of the bpftrace binary.
+
+    Raises:
+        StartError: it isn't installed.
+    """
+    path = shutil.which("bpftrace")
+    if path is None:
+        raise StartError("bpftrace is not installed on this machine (Debian: apt install bpftrace)")
+    return path
+
+
+def version(binary: str) -> str:
+    """The version, such as `0.23.2`; `unknown` if bpftrace doesn't say."""
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"v(\d[\w.-]*)", said)
+    return found[1] if found else "unknown"
+
+
+def environment(wanted: Mapping[str, str]) -> dict[str, str]:
+    """The environment to run bpftrace in: ours, the wanted variables under old and new names."""
+    result = {**os.environ, **wanted, NOTICE_ATTACHED.decode(): "1"}
+    for old, new in _RENAMED.items():
+        for given, other in ((old, new), (new, old)):
+            if given in wanted and other not in wanted:
+                result[other] = wanted[given]
+    return result
+
+
+def start(
+    binary: str,
+    program: Path,
+    options: Sequence[str],
+    parameters: Sequence[str],
+    env: Mapping[str, str],
+) -> subprocess.Popen[bytes]:
+    """Starts bpftrace on a program; it dies with us, and a terminal's Ctrl-C doesn't reach it."""
+    return subprocess.Popen(
+        [binary, "-f", "json", *options, str(program), *parameters],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=dict(env),
+        bufsize=0,
+        start_new_session=True,
+        preexec_fn=_die_with_parent,
+    )
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+class Messages:
+    """Bpftrace's stderr, made fit for the user: no noise, no name of our temporary folder."""
+
+    def __init__(self, directory: str) -> None:
+        self._directory = directory + "/"
+
+    def clean(self, line: str) -> str | None:
+        """The line to show, or None for one that means nothing to the user."""
+        # Wants CAP_SYS_RESOURCE for what kernels from 5.11 on no longer limit
+        # (torvalds/linux d5299b67dd59 "bpf: Memcg-based memory accounting for bpf maps").
+        if "couldn't set RLIMIT_MEMLOCK" in line:
+            return None
+        return line.replace(self._directory, "")

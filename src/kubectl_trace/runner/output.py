@@ -1,0 +1,85 @@
+"""Records out: bpftrace's lines in, wire records out, few writes, nothing lost uncounted."""
+
+from __future__ import annotations
+
+import os
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from kubectl_trace.results.record import Record, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kubectl_trace.results import dialect
+
+# Texts joined into one record. The log path costs per line, but the kubelet's and the runtime's
+# buffers want lines of moderate length.
+_JOINED = 1000
+
+# What bpftrace says about itself.
+_NO_RESULTS = frozenset({"attached_probes", "lost_events", "helper_error"})
+
+
+class RecordWriter:
+    """Numbers records and writes them as lines to a file descriptor."""
+
+    def __init__(self, fd: int, clock: Callable[[], float] = time.time) -> None:
+        self._fd = fd
+        self._clock = clock
+        self._seq = 0
+        self._lines = bytearray()
+        self._texts: list[str] = []
+        self.delivered = 0
+        self.lost: dict[str, int] = {}
+
+    def add(self, kind: str, data: Any) -> None:
+        """Queues one record."""
+        self._join()
+        self._append(kind, data)
+
+    def add_output(self, output: dialect.Output) -> None:
+        """Queues one record of bpftrace's; consecutive printfs are joined."""
+        if output.type not in _NO_RESULTS:
+            self.delivered += 1
+        if output.type == "printf" and isinstance(output.data, str):
+            self._texts.append(output.data)
+            if len(self._texts) >= _JOINED:
+                self._join()
+            return
+        if output.type == "lost_events" and isinstance(output.data, dict):
+            self._count("kernel buffer", output.data.get("events", 0))
+        self.add(output.type, output.data)
+
+    def flush(self) -> None:
+        """Writes what is queued; blocks while the reader is slow.
+
+        Raises:
+            BrokenPipeError: the reader is gone.
+        """
+        self._join()
+        view = memoryview(bytes(self._lines))
+        self._lines.clear()
+        while view:
+            view = view[os.write(self._fd, view) :]
+
+    def _count(self, cause: str, events: object) -> None:
+        if isinstance(events, int):
+            self.lost[cause] = self.lost.get(cause, 0) + events
+
+    def _join(self) -> None:
+        if self._texts:
+            self._append("printf", self._texts[0] if len(self._texts) == 1 else self._texts)
+            self._texts = []
+
+    def _append(self, kind: str, data: Any) -> None:
+        self._lines += encode(Record(self._seq, round(self._clock(), 6), kind, data))
+        self._lines += b"\n"
+        self._seq += 1
+
+
+def to_data(struct: msgspec.Struct) -> Any:
+    """A struct as the plain data of a record."""
+    return msgspec.to_builtins(struct)

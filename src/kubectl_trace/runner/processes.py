@@ -1,0 +1,159 @@
+"""A container's processes, read from /proc. Every process may vanish while it is read.
+
+Formats: proc_pid_stat(5), proc_pid_status(5), cgroups(7).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubectl_trace.errors import NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PROC = Path("/proc")
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process as /proc shows it."""
+
+    pid: int
+    """On the node: in the PID namespace that this /proc belongs to."""
+    parent: int
+    start_time: int
+    """In clock ticks since boot."""
+    pid_in_container: int
+    """In its innermost PID namespace."""
+    comm: str
+    exe: str
+    """As the container sees the path; empty if it can't be read."""
+    cmdline: str
+    """Arguments, joined by spaces."""
+
+
+def read(pid: int, proc: Path = PROC) -> Process | None:
+    """The process with this PID, or None when there is none any more."""
+    directory = proc / str(pid)
+    try:
+        # The command's name may hold spaces and parentheses: the fields go on after the last one.
+        head, _, tail = (directory / "stat").read_bytes().rpartition(b")")
+        fields = tail.split()
+        cmdline = (directory / "cmdline").read_bytes()
+        status = (directory / "status").read_text(errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    namespaced = re.search(r"^NSpid:.*?(\d+)$", status, re.MULTILINE)
+    try:
+        exe = str((directory / "exe").readlink())
+    except OSError:
+        exe = ""
+    return Process(
+        pid=pid,
+        parent=int(fields[1]),
+        start_time=int(fields[19]),
+        pid_in_container=int(namespaced[1]) if namespaced else pid,
+        comm=head.partition(b"(")[2].decode(errors="replace"),
+        exe=exe.removesuffix(" (deleted)"),
+        cmdline=cmdline.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace"),
+    )
+
+
+def of_container(container_id: str, proc: Path = PROC) -> list[Process]:
+    """The container's processes, first started first.
+
+    A process belongs to the container whose ID is in one of its cgroups' paths. That holds for
+    every runtime, for cgroup v1 and v2, and for static pods, whose path has another UID than the
+    API's.
+    """
+    wanted = container_id.encode()
+    found: list[Process] = []
+    for entry in proc.iterdir():
+        if not entry.name.isdigit():
+            continue
+        try:
+            member = wanted in (entry / "cgroup").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        if member and (process := read(int(entry.name), proc)):
+            found.append(process)
+    return sorted(found, key=lambda process: (process.start_time, process.pid))
+
+
+def first_process(processes: Iterable[Process]) -> Process:
+    """The container's first process: the one that the runtime started, not by a fork inside.
+
+    A process that `kubectl exec` started has its parent outside, too, but starts later.
+
+    Raises:
+        ValueError: there are no processes.
+    """
+    every = list(processes)
+    pids = {process.pid for process in every}
+    roots = [process for process in every if process.parent not in pids] or every
+    return min(roots, key=lambda process: (process.start_time, process.pid))
+
+
+def parse_selector(selector: str) -> dict[str, str]:
+    """The clauses of a process selector, such as `pid=last,comm=nginx`.
+
+    Keys: `pid` (a number, `first` or `last`), `exe` (path or base name), `comm`, `cmdline` (a part
+    of it). A value may hold `=` and commas: a clause starts at a comma before a key.
+
+    Raises:
+        UsageError: an unknown key, a key given twice, or a `pid` that is none.
+    """
+    clauses: dict[str, str] = {}
+    for clause in re.split(r",(?=\w+=)", selector) if selector else []:
+        key, equals, value = clause.partition("=")
+        if not equals or not value or key not in ("pid", "exe", "comm", "cmdline"):
+            raise UsageError(
+                f"process selector: {clause!r} is none of pid=N, pid=first, pid=last, exe=PATH, "
+                "comm=NAME, cmdline=TEXT"
+            )
+        if key in clauses:
+            raise UsageError(f"process selector: {key} is given twice")
+        if key == "pid" and value not in ("first", "last") and not value.isdigit():
+            raise UsageError(f"process selector: pid={value} is neither a number, first nor last")
+        clauses[key] = value
+    return clauses
+
+
+def select(processes: Iterable[Process], selector: str) -> Process:
+    """The one process that the selector means; the first process where it is empty.
+
+    `pid=N` is the PID on the node or, where no process has that, the PID inside the container.
+
+    Raises:
+        UsageError: the selector can't be read.
+        NotFoundError: no process, or several, match; the message lists what there is.
+    """
+    every = list(processes)
+    clauses = parse_selector(selector)
+    matching = [process for process in every if _matches(process, clauses)]
+    pid = clauses.get("pid", "first")
+    if pid.isdigit():
+        matching = [process for process in matching if process.pid == int(pid)] or [
+            process for process in matching if process.pid_in_container == int(pid)
+        ]
+    if not matching:
+        there_are = "; ".join(f"{process.pid} {process.comm}" for process in every) or "none"
+        raise NotFoundError(
+            f"no process of the container matches {selector!r}; its processes: {there_are}"
+        )
+    if pid == "last":
+        return max(matching, key=lambda process: (process.start_time, process.pid))
+    return first_process(matching)
+
+
+def _matches(process: Process, clauses: dict[str, str]) -> bool:
+    exe = clauses.get("exe")
+    return (
+        (exe is None or exe in (process.exe, process.exe.rpartition("/")[2]))
+        and clauses.get("comm") in (None, process.comm)
+        and clauses.get("cmdline", "") in process.cmdline
+    )

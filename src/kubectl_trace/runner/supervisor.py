@@ -1,0 +1,260 @@
+"""One supervisor for one bpftrace: the only place that signals it.
+
+Told to stop, it sends one SIGINT, waits for bpftrace to detach, run END and print its maps, and
+kills it only after the grace period or when the user gives up the maps.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import signal
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kubectl_trace.errors import Exit
+from kubectl_trace.results import dialect
+from kubectl_trace.results.record import Summary
+from kubectl_trace.runner import bpftrace
+from kubectl_trace.runner.output import RecordWriter, to_data
+from kubectl_trace.trace import Control, Hello, Kill, Stop
+
+if TYPE_CHECKING:
+    import subprocess
+    from collections.abc import Callable
+
+CLIENT_TIMEOUT = 60.0
+"""Seconds in which the client of an attached trace must have said hello."""
+
+_CHUNK = 1 << 20  # bytes a read: a pipe's largest buffer
+_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
+
+_decode_control = msgspec.json.Decoder(Control).decode
+
+
+class Lines:
+    """Splits a stream into lines."""
+
+    def __init__(self) -> None:
+        self._rest = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """The lines that this piece completes; at the end (no data), what is left."""
+        if not data:
+            last, self._rest = self._rest, b""
+            return [last] if last else []
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        return lines
+
+
+class Supervisor:
+    """Runs one bpftrace to its end, with its output, its client and its deadline."""
+
+    def __init__(
+        self,
+        child: subprocess.Popen[bytes],
+        writer: RecordWriter,
+        messages: bpftrace.Messages,
+        *,
+        attached: bool,
+        deadline: float,
+        grace: float,
+        control_fd: int | None = 0,
+    ) -> None:
+        self._child = child
+        self._writer = writer
+        self._messages = messages
+        self._attached = attached
+        self._grace = grace
+        self._control_fd = control_fd
+        self._selector = selectors.DefaultSelector()
+        self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
+        self._reason = ""
+        self._ready = False
+        self._killed = False
+        self._set_timer("deadline", deadline, lambda: self._stop("deadline"))
+        if attached:
+            self._set_timer("client", CLIENT_TIMEOUT, lambda: self._stop("client gone"))
+
+    def run(self) -> Summary:
+        """Runs until bpftrace has ended and its output is read; what the summary record says."""
+        assert self._child.stdout is not None
+        assert self._child.stderr is not None
+        open_outputs = 2
+        stdout, stderr = Lines(), Lines()
+        control = Lines()
+        self._register(self._child.stdout.fileno(), "stdout")
+        self._register(self._child.stderr.fileno(), "stderr")
+        if self._control_fd is not None:
+            # Not every standard input can be waited for (/dev/null); then nobody speaks to us.
+            with contextlib.suppress(PermissionError):
+                self._register(self._control_fd, "control")
+        with _Signals() as signals:
+            self._register(signals.fd, "signal")
+            while open_outputs:
+                for key, _ in self._selector.select(self._next_timer()):
+                    data = os.read(key.fd, _CHUNK)
+                    if key.data == "signal":
+                        self._stop("stopped")
+                    elif key.data == "control":
+                        self._on_control(control.feed(data), ended=not data)
+                    else:
+                        if not data:
+                            self._selector.unregister(key.fd)
+                            open_outputs -= 1
+                        if key.data == "stdout":
+                            self._on_stdout(stdout.feed(data))
+                        else:
+                            self._on_stderr(stderr.feed(data))
+                self._fire_timers()
+                self._flush()
+            status = self._child.wait()
+        return self._summary(status)
+
+    def _register(self, fd: int, name: str) -> None:
+        self._selector.register(fd, selectors.EVENT_READ, name)
+
+    def _set_timer(self, name: str, seconds: float, action: Callable[[], None]) -> None:
+        self._timers[name] = (time.monotonic() + seconds, action)
+
+    def _next_timer(self) -> float | None:
+        if not self._timers:
+            return None
+        return max(0.0, min(due for due, _ in self._timers.values()) - time.monotonic())
+
+    def _fire_timers(self) -> None:
+        now = time.monotonic()
+        for name in [name for name, (due, _) in self._timers.items() if due <= now]:
+            _, action = self._timers.pop(name)
+            action()
+
+    def _on_stdout(self, lines: list[bytes]) -> None:
+        for line in lines:
+            if line.startswith(bpftrace.NOTICE_ATTACHED):
+                self._on_ready()
+                continue
+            output = dialect.parse_line(line)
+            if output is None:
+                continue
+            if output.type == "raw":
+                # Up to 0.27.0 warnings of the compiler may come on stdout, among the records.
+                self._on_stderr([line])
+            else:
+                self._writer.add_output(output)
+
+    def _on_stderr(self, lines: list[bytes]) -> None:
+        for line in lines:
+            if line.startswith(bpftrace.NOTICE_ATTACHED):
+                self._on_ready()
+                continue
+            text = self._messages.clean(line.decode(errors="replace"))
+            if text is not None:
+                self._writer.add("stderr", text)
+
+    def _on_ready(self) -> None:
+        self._ready = True
+        self._writer.add("ready", None)
+
+    def _on_control(self, lines: list[bytes], *, ended: bool) -> None:
+        for line in lines:
+            try:
+                message = _decode_control(line)
+            except msgspec.MsgspecError:
+                continue
+            if isinstance(message, Hello):
+                self._timers.pop("client", None)
+            elif isinstance(message, Stop):
+                self._stop("stopped")
+            elif isinstance(message, Kill):
+                self._kill("killed")
+        if ended and self._control_fd is not None:
+            self._selector.unregister(self._control_fd)
+            if self._attached:
+                self._stop("client gone")
+
+    def _flush(self) -> None:
+        try:
+            self._writer.flush()
+        except BrokenPipeError:
+            # Nobody reads any more: only a client's death does that, and then nobody wants maps.
+            self._kill("client gone")
+
+    def _stop(self, reason: str) -> None:
+        if self._reason:
+            return
+        self._reason = reason
+        self._timers.pop("deadline", None)
+        self._timers.pop("client", None)
+        self._writer.add("stopping", {"reason": reason})
+        self._set_timer("grace", self._grace, lambda: self._kill(reason))
+        self._signal(signal.SIGINT)
+
+    def _kill(self, reason: str) -> None:
+        if self._killed:
+            return
+        self._reason = reason
+        self._killed = True
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
+        # Popen polls first, so that a PID used anew is never signalled.
+        self._child.send_signal(number)
+
+    def _summary(self, status: int) -> Summary:
+        exit_code, reason, message = int(Exit.DONE), self._reason or "finished", ""
+        if self._killed:
+            exit_code, message = self._after_kill(reason)
+        elif status != 0 and not self._ready and not self._writer.delivered:
+            exit_code, reason = Exit.REFUSED, "refused"
+            message = "bpftrace refused the program"
+        elif status != 0:
+            exit_code, reason = Exit.FAILED, "failed"
+            how = f"status {status}" if status > 0 else signal.Signals(-status).name
+            message = f"bpftrace ended with {how}"
+        return Summary(
+            exit=int(exit_code),
+            reason=reason,
+            message=message,
+            delivered=self._writer.delivered,
+            lost=self._writer.lost,
+        )
+
+    def _after_kill(self, reason: str) -> tuple[int, str]:
+        if reason == "deadline":
+            return Exit.DEADLINE, f"not detached {self._grace:g} s after the deadline; maps lost"
+        if reason == "killed":
+            return _INTERRUPTED, "maps given up"
+        return Exit.FAILED, f"not detached {self._grace:g} s after the stop; maps lost"
+
+
+class _Signals:
+    """SIGTERM, SIGINT and SIGHUP as bytes on a file descriptor, for as long as it is entered."""
+
+    _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+    def __enter__(self) -> _Signals:
+        self.fd, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        self._before = {number: signal.signal(number, self._ignore) for number in self._CAUGHT}
+        self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._wakeup)
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        os.close(self.fd)
+        os.close(self._writing)
+
+    @staticmethod
+    def _ignore(number: int, frame: object) -> None:
+        """Python writes the signal's number to the wake-up descriptor; nothing is left to do."""
+
+
+def summary_record(writer: RecordWriter, summary: Summary) -> None:
+    """Writes the last record; a reader that is gone is no error any more."""
+    writer.add("summary", to_data(summary))
+    with contextlib.suppress(BrokenPipeError):
+        writer.flush()

@@ -1,0 +1,61 @@
+"""The trace as data: what a client asks of a runner, and what each says to the other.
+
+The client writes a `Trace` as JSON for the runner. While it runs, the client sends `Control`
+messages, one JSON object a line, to the runner's standard input.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+PROTOCOL = 1
+"""Changes when a client and a runner of different versions would misunderstand each other."""
+
+
+class Container(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A container of the placement, as the API server names it."""
+
+    namespace: str
+    pod: str
+    container: str
+    container_id: str
+    """The runtime's ID, without its `containerd://`."""
+
+
+class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One run of a program, as a runner needs to know it."""
+
+    id: str
+    program: str
+    program_name: str = "program.bt"
+    """What bpftrace's messages call the program: the user's file name."""
+    parameters: tuple[str, ...] = ()
+    bpftrace_options: tuple[str, ...] = ()
+    environment: dict[str, str] = {}
+    containers: tuple[Container, ...] = ()
+    pid: int = 0
+    """The target `local/PID`; 0: none."""
+    process_selector: str = ""
+    deadline: float = 3600
+    """Seconds after which the runner stops the program and collects its maps."""
+    grace: float = 120
+    """Seconds that the program gets to detach and print its maps once it was told to stop."""
+    attached: bool = False
+    """The trace belongs to a client that holds the runner's standard input, and ends with it."""
+    protocol: int = 0
+    client_version: str = ""
+
+
+class Hello(msgspec.Struct, frozen=True, tag="hello"):
+    """The client is here."""
+
+
+class Stop(msgspec.Struct, frozen=True, tag="stop"):
+    """Stop the program and collect its maps."""
+
+
+class Kill(msgspec.Struct, frozen=True, tag="kill"):
+    """Stop the program at once and give up its maps."""
+
+
+Control = Hello | Stop | Kill
