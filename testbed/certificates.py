@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .commands import run
 from .settings import (
@@ -16,6 +15,10 @@ from .settings import (
     CONTROL_ADDRESS,
     NODES,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 AUTHORITY = CERTIFICATES / "ca.crt"
 _AUTHORITY_KEY = CERTIFICATES / "ca.key"
@@ -92,9 +95,7 @@ def _base64(file: Path) -> str:
 
 def _server(name: str, subject: str, *, names: Sequence[str], addresses: Sequence[str]) -> None:
     others = [*(f"DNS:{host}" for host in names), *(f"IP:{address}" for address in addresses)]
-    _make(
-        name, subject, "extendedKeyUsage=serverAuth", f"subjectAltName={','.join(others)}"
-    )
+    _make(name, subject, "extendedKeyUsage=serverAuth", f"subjectAltName={','.join(others)}")
 
 
 def _client(name: str, subject: str) -> None:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .settings import CGROUP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 def hierarchies() -> list[Path]:
@@ -38,7 +41,7 @@ def make(name: str) -> list[Path]:
 
 
 def destroy(bound: float = 20.0) -> list[str]:
-    """Kill every process in the testbed's cgroups and remove them; give what is left after `bound` seconds."""
+    """Kill what runs in the testbed's cgroups, remove them; give what is left after `bound` s."""
     deadline = time.monotonic() + bound
     while True:
         for pid in _processes():

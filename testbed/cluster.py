@@ -5,12 +5,13 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import (
     certificates,
@@ -27,8 +28,12 @@ from . import (
 )
 from .commands import say
 from .errors import TestbedError
-from .layout import Built
-from .settings import CACHE, FOLDER, KUBECONFIG, NODES, STATE, Node
+from .settings import CACHE, KUBECONFIG, NODES, STATE, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from .layout import Built
 
 #: The testbed's own sources at the time the running cluster was started.
 _FINGERPRINT = STATE / "fingerprint"
@@ -51,7 +56,9 @@ def up() -> None:
             _remove()
             _start(workload_images)
         with ThreadPoolExecutor() as pool:
-            loading = [pool.submit(node.load, each, [*workload_images, runner_image]) for each in NODES]
+            loading = [
+                pool.submit(node.load, each, [*workload_images, runner_image]) for each in NODES
+            ]
             _deploy()
             for future in loading:
                 future.result()
@@ -124,9 +131,11 @@ def _why_anew() -> str:
 
 
 def _fingerprint() -> str:
+    """Changes with the code that makes a cluster: the modules of this package that are imported."""
+    files = [m.__file__ for name, m in sys.modules.items() if name.startswith(f"{__package__}.")]
     digest = hashlib.sha256()
-    for file in sorted(FOLDER.glob("*.py")):
-        digest.update(file.read_bytes())
+    for file in sorted(file for file in files if file):
+        digest.update(Path(file).read_bytes())
     return digest.hexdigest()
 
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from .errors import TestbedError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 
 def say(text: str) -> None:
@@ -33,24 +36,23 @@ def run(
     Args:
         argv: the program and its arguments.
         env: variables to add to this process's own.
-        text: what the program reads on standard input, where it is to read anything.
+        text: what the program reads on standard input; nothing otherwise.
         timeout: seconds it may take.
 
     Raises:
         TestbedError: it could not be run, failed, or took too long; the message has its last lines.
     """
     shown = " ".join(os.fspath(word) for word in argv)
-    stdin = {"input": text} if text is not None else {"stdin": subprocess.DEVNULL}
     try:
         done = subprocess.run(
             argv,
+            input=text or "",
             env={**os.environ, **(env or {})},
             capture_output=True,
             text=True,
             errors="replace",
             timeout=timeout,
             check=False,
-            **stdin,  # type: ignore[arg-type]
         )
     except OSError as error:
         raise TestbedError(f"{shown}: {error}") from error

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Sequence
 from functools import partial
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import processes
 from .certificates import AUTHORITY, certificate, key, kubeconfig
@@ -21,6 +19,11 @@ from .settings import (
     SERVICE_NETWORK,
     STATE,
 )
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
 ETCD = "etcd"
 API = "kube-apiserver"
@@ -117,6 +120,8 @@ def _start_controllers() -> None:
             f"--kubeconfig={_kubeconfig(CONTROLLERS)}",
             "--leader-elect=false",
             f"--cert-dir={CERTIFICATES}",
+            # Its default is made in /usr.
+            f"--flex-volume-plugin-dir={STATE}/volume-plugins",
             f"--root-ca-file={AUTHORITY}",
             f"--service-account-private-key-file={key('service-accounts')}",
             "--use-service-account-credentials=true",

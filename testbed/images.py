@@ -10,25 +10,31 @@ import ast
 import hashlib
 import json
 import platform
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import layout
 from .commands import run, say
 from .errors import TestbedError
-from .layout import Built
 from .settings import CACHE, CHECKOUT, FOLDER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .layout import Built
 
 _BASE = "docker.io/library/debian:trixie-slim"
 _NOTES = CACHE / "images" / "built"
 _STORAGE = CACHE / "buildah"
+# A killed command's build must not go on beside the next one's.
+_UNTIL_WE_END = ("setpriv", "--pdeathsig=KILL")
 _KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image to build: what the archive is called, its reference, its Containerfile, and what is copied."""
+    """An image to build: its name, reference, Containerfile, and the sources it is made of."""
 
     name: str
     reference: str
@@ -93,6 +99,8 @@ def _ensure(image: Image) -> Built:
     built = layout.find(image.reference)
     if built and note.exists() and note.read_text() == digest:
         return built
+    # What a build that was killed has left.
+    _buildah("rm", "--all")
     _ensure_base()
     say(f"building image {image.reference}")
     ignore = image.containerfile.with_name("Containerfile.dockerignore")
@@ -182,7 +190,9 @@ def _text(value: ast.expr, known: dict[str, str], file: Path) -> str:
             return "".join(_text(part, known, file) for part in parts)
         case ast.FormattedValue(value=inner):
             return _text(inner, known, file)
-    raise TestbedError(f"{file}:{value.lineno}: more than constants and __version__: {ast.unparse(value)}")
+    raise TestbedError(
+        f"{file}:{value.lineno}: more than constants and __version__: {ast.unparse(value)}"
+    )
 
 
 # The base image
@@ -199,6 +209,7 @@ def _ensure_base() -> None:
     tar = _STORAGE / "base.tar"
     run(
         [
+            *_UNTIL_WE_END,
             *("mmdebstrap", "--variant=minbase", "--quiet", f"--keyring={_KEYRING}"),
             # As in Debian's own slim images.
             *(
@@ -217,50 +228,55 @@ def _ensure_base() -> None:
 
 
 def _base_digest() -> str:
-    """Changes when the base image is made in another way; its packages' versions are not part of it."""
+    """Changes when the base image is made in another way, not with its packages' versions."""
     return "1"
 
 
 def _sources(release: str) -> list[str]:
     """Lines for sources.list, from the mirrors that this machine's apt uses for its own release."""
+    mirrors = _mirrors()
+    if "" not in mirrors:
+        # A machine's image may come without apt's lists.
+        run(["apt-get", "-qq", "update"])
+        mirrors = _mirrors()
+    if "" not in mirrors:
+        raise TestbedError("this machine's apt has no mirror of its own Debian release")
+    return [f"deb {uri} {release}{suite} main" for suite, uri in sorted(mirrors.items())]
+
+
+def _mirrors() -> dict[str, str]:
+    """This machine's Debian mirrors, by what follows the release's name: "", "-security", …."""
+    host = platform.freedesktop_os_release()["VERSION_CODENAME"]
+    suites = {f"{host}{suffix}": suffix for suffix in ("", "-updates", "-security")}
     answer = run(
         ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Created-By: Packages"]
     )
-    host = _host_release()
-    mirrors: dict[str, str] = {}
-    for line in answer.splitlines():
-        uri, _, suite = line.partition(" ")
-        if suite == host:
-            mirrors[release] = uri
-        elif suite.startswith(f"{host}-") and suite.removeprefix(f"{host}-") in ("updates", "security"):
-            mirrors[release + suite.removeprefix(host)] = uri
-    if release not in mirrors:
-        raise TestbedError(f"apt knows no Debian mirror for {host}: run apt-get update")
-    return [f"deb {uri} {suite} main" for suite, uri in mirrors.items()]
-
-
-def _host_release() -> str:
-    return platform.freedesktop_os_release()["VERSION_CODENAME"]
+    targets = (line.partition(" ") for line in answer.splitlines())
+    return {suites[suite]: uri for uri, _, suite in targets if suite in suites}
 
 
 def _buildah(*argv: str) -> str:
-    """Run buildah with its own storage, in a mount namespace that takes its mounts away when it ends.
+    """Run buildah with its own storage, in a mount namespace of its own.
 
-    Its notes of what is mounted are in memory and go with them, so one that was killed leaves nothing.
+    Its mounts, and its notes of them, which are in memory, go when it ends, however it ends.
     """
     _STORAGE.mkdir(parents=True, exist_ok=True)
     run_root = _STORAGE / "run"
     run_root.mkdir(exist_ok=True)
+    # Its own place for network configuration, which it makes although it needs none.
+    config = _STORAGE / "containers.conf"
+    config.write_text(f'[network]\nnetwork_config_dir = "{_STORAGE}/networks"\n')
     # /var/lib/containers: a cache that no option moves.
     script = (
         f"mount -t tmpfs tmpfs {run_root} && mkdir -p /var/lib/containers "
-        "&& mount -t tmpfs tmpfs /var/lib/containers && exec buildah \"$@\""
+        '&& mount -t tmpfs tmpfs /var/lib/containers && exec buildah "$@"'
     )
     return run(
         [
+            *_UNTIL_WE_END,
             *("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "buildah"),
             *(f"--root={_STORAGE / 'root'}", f"--runroot={run_root}", "--storage-driver=overlay"),
             *argv,
         ],
-        env={"BUILDAH_ISOLATION": "chroot", "TMPDIR": str(_STORAGE)},
+        env={"CONTAINERS_CONF": str(config), "TMPDIR": str(_STORAGE)},
     )

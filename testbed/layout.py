@@ -9,12 +9,14 @@ import io
 import json
 import shutil
 import tarfile
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from .settings import CACHE
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
 
 FOLDER = CACHE / "images"
 _BLOBS = FOLDER / "blobs" / "sha256"
@@ -25,7 +27,7 @@ _CONTAINERD_REFERENCE = "io.containerd.image.name"
 
 @dataclass(frozen=True)
 class Built:
-    """A built image: its reference, its entry in an index, and the digests of its config and layers."""
+    """A built image: its reference, its manifest, and the digests of its config and layers."""
 
     reference: str
     manifest: str
@@ -149,7 +151,8 @@ def _add(archive: tarfile.TarFile, name: str, content: object) -> None:
 
 
 def _tag(entry: dict[str, Any]) -> str | None:
-    return entry.get("annotations", {}).get(_REFERENCE)
+    reference = entry.get("annotations", {}).get(_REFERENCE)
+    return str(reference) if reference else None
 
 
 def _read(file: Path) -> Any:

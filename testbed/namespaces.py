@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import processes
 from .commands import run
 from .errors import TestbedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def create(name: str) -> None:
@@ -32,9 +35,10 @@ def create(name: str) -> None:
 def within(name: str, argv: Sequence[str | os.PathLike[str]]) -> list[str]:
     """The command that runs `argv` in the namespaces that `create` made as `name`."""
     pid = processes.require(name).pid
-    return ["nsenter", f"--target={pid}", "--net", "--mount", "--", *map(os.fspath, argv)]
+    words = [os.fspath(word) for word in argv]
+    return ["nsenter", f"--target={pid}", "--net", "--mount", "--", *words]
 
 
 def run_within(name: str, argv: Sequence[str | os.PathLike[str]], text: str | None = None) -> str:
-    """Run a program to its end in the namespaces that `create` made as `name`; see `commands.run`."""
+    """Run a program to its end in the namespaces made as `name`; see `commands.run`."""
     return run(within(name, argv), text=text)

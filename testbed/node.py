@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import subprocess
 import tempfile
-from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import cgroups, layout, processes
 from .certificates import AUTHORITY, certificate, key, kubeconfig
@@ -20,9 +20,13 @@ from .commands import last_lines, run, say
 from .errors import TestbedError
 from .health import answers
 from .images import PAUSE
-from .layout import Built
 from .namespaces import run_within, within
 from .settings import CERTIFICATES, CLUSTER_DNS_ADDRESS, FEATURE_GATES, KUBERNETES, STATE, Node
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from .layout import Built
 
 #: What a node has of its own, and what the host lends as places to mount on.
 _OWN_FOLDERS = (
@@ -49,7 +53,7 @@ def kubelet_name(node: Node) -> str:
 
 
 def make_mount_points() -> None:
-    """Make the empty folders that the nodes mount theirs on, and note which this machine did not have."""
+    """Make the empty folders that nodes mount theirs on; note which this machine did not have."""
     STATE.mkdir(parents=True, exist_ok=True)
     missing = [folder for folder in _OWN_FOLDERS if not Path(folder).exists()]
     # Noted first: a run that is killed in between leaves no folder unknown.
@@ -74,7 +78,7 @@ def remove_mount_points() -> list[str]:
 
 
 def furnish(node: Node) -> None:
-    """Mount the node's own folders and tracefs in its mount namespace, before anything runs there."""
+    """Mount the node's own folders and tracefs in its namespace, before anything runs there."""
     cgroups.make(node.cgroup)
     # This namespace's copies of others' pod networks would keep them alive.
     run_within(node.name, ["sh", "-c", "umount --recursive /run/netns 2>/dev/null || :"])
@@ -82,7 +86,7 @@ def furnish(node: Node) -> None:
         own = Path(f"{node.disk}{folder}")
         own.mkdir(parents=True)
         run_within(node.name, ["mount", "--bind", own, folder])
-    # Nothing outside can be reached: a name server that refuses says so sooner than one that is silent.
+    # Nothing outside can be reached, and a name server that refuses says so at once.
     resolver = node.disk / "resolv.conf"
     resolver.write_text("nameserver 127.0.0.1\n")
     run_within(node.name, ["mount", "--bind", resolver, Path("/etc/resolv.conf").resolve()])
@@ -204,7 +208,7 @@ def _network_config(node: Node) -> str:
 
 
 def _containerd_config(network: Path) -> str:
-    # restrict_oom_score_adj: without CAP_SYS_RESOURCE a lower one is refused and every sandbox dies.
+    # restrict_oom_score_adj: without it and without CAP_SYS_RESOURCE every sandbox dies.
     return f"""\
 version = 2
 disabled_plugins = [

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .commands import run, say
 from .errors import TestbedError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 #: Without their recommendations, so each is named.
 NEEDED = (
@@ -34,7 +37,9 @@ NEEDED = (
     "util-linux",
 )
 POLICY = Path("/usr/sbin/policy-rc.d")
-OUR_POLICY = "#!/bin/sh\n# kubectl-trace's testbed, while it installs packages: start no service\nexit 101\n"
+OUR_POLICY = (
+    "#!/bin/sh\n# kubectl-trace's testbed, while it installs packages: start no service\nexit 101\n"
+)
 
 
 def ensure() -> None:
@@ -61,7 +66,7 @@ def ensure() -> None:
 
 
 def _installed(package: str) -> bool:
-    # One file a package, named with or without the architecture; dpkg-query would cost a second for all.
+    # One file a package, named with or without its architecture.
     lists = Path("/var/lib/dpkg/info")
     return (lists / f"{package}.list").exists() or any(lists.glob(f"{package}:*.list"))
 

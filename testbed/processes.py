@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import time
-from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from . import cgroups
 from .commands import last_lines
 from .errors import TestbedError
 from .settings import CGROUP, LOGS, STATE
 
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
 _RECORDS = STATE / "processes"
-# The process joins the cgroups itself before it becomes the component, so no child can be born outside.
+# The process joins the cgroups before it becomes the component: no child is born outside.
 _JOIN = 'while [ "$1" != -- ]; do echo 0 > "$1/cgroup.procs" || exit; shift; done; shift; exec "$@"'
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process, told from a later one of the same number by when it started (clock ticks since boot)."""
+    """A process, told from a later one of its number by its start (clock ticks since boot)."""
 
     pid: int
     started: int
@@ -35,7 +38,7 @@ class Process:
 
 
 def start(name: str, argv: Sequence[str | os.PathLike[str]]) -> Process:
-    """Start a component in the testbed's cgroups, away from this shell, with its output in its log."""
+    """Start a component in the testbed's cgroups, away from this shell, its output in its log."""
     LOGS.mkdir(parents=True, exist_ok=True)
     _RECORDS.mkdir(parents=True, exist_ok=True)
     folders = cgroups.make(f"{CGROUP}/components")
@@ -80,7 +83,7 @@ def wait_ready(name: str, ready: Callable[[], bool], bound: float) -> None:
     """Wait until a component is ready.
 
     Raises:
-        TestbedError: it died, or was not ready after `bound` seconds; the message has its log's last lines.
+        TestbedError: it died, or was not ready after `bound` seconds; its log's end says why.
     """
     deadline = time.monotonic() + bound
     while not ready():

@@ -12,7 +12,7 @@ CHECKOUT = FOLDER.parent
 
 #: Built once a machine and kept by `down`: Kubernetes' binaries, image archives.
 CACHE = Path(os.environ.get("KUBECTL_TRACE_CACHE", "/var/cache/kubectl-trace"))
-#: Everything of a running cluster: logs, certificates, etcd's data, the nodes' disks. `down` removes it.
+#: Everything of a running cluster: logs, certificates, the nodes' disks. `down` removes it.
 STATE = Path("/var/lib/kubectl-trace-testbed")
 LOGS = STATE / "logs"
 CERTIFICATES = STATE / "certificates"
@@ -32,7 +32,7 @@ NODE_NETWORK = ipaddress.IPv4Network("10.213.64.0/24")
 CONTROL_ADDRESS = "10.213.64.1"
 HOST_ADDRESS = "10.213.64.254"
 SERVICE_NETWORK = ipaddress.IPv4Network("10.213.96.0/24")
-#: The Service `kubernetes`: the control plane's loopback interface holds it, since no kube-proxy runs.
+#: The Service `kubernetes`: on the control plane's loopback, since no kube-proxy runs.
 API_SERVICE_ADDRESS = "10.213.96.1"
 CLUSTER_DNS_ADDRESS = "10.213.96.10"
 API_SERVER = f"https://{CONTROL_ADDRESS}:443"

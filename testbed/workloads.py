@@ -42,7 +42,7 @@ def wait(bound: int) -> None:
     """Wait until every workload is ready.
 
     Raises:
-        TestbedError: one was not after `bound` seconds; the message has the pods and the last events.
+        TestbedError: one was not after `bound` seconds; the message has pods and events.
     """
     try:
         kubectl("rollout", "status", "deployment/nginx", f"--timeout={bound}s")

@@ -16,7 +16,7 @@ from kubectl_trace.results.reader import RecordReader
 from kubectl_trace.trace import Hello
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from kubectl_trace.kube.client import Client, Object, Stream
     from kubectl_trace.results.events import Sink
@@ -95,9 +95,9 @@ class TraceStream:
         if self._channel is not None:
             self._channel.close()
 
-    def _guarded(self, work: object, sink: Sink) -> None:
+    def _guarded(self, work: Callable[[Sink], None], sink: Sink) -> None:
         try:
-            work(sink)  # type: ignore[operator]
+            work(sink)
         except TraceError as error:
             if not self._closed:
                 sink(Ended(error))
@@ -179,18 +179,20 @@ class TraceStream:
 
     def _pod_states(self) -> Iterator[Object]:
         """The trace's pod, each time it changes, until it is deleted."""
-        while True:
-            listed = self._client.get(self._pods, self._selector)
-            yield from listed["items"]
-            version = listed["metadata"]["resourceVersion"]
-            query = {**self._selector, "resourceVersion": version}
+        while not self._closed:
             try:
+                listed = self._client.get(self._pods, self._selector)
+                yield from listed["items"]
+                version = listed["metadata"]["resourceVersion"]
+                query = {**self._selector, "resourceVersion": version}
                 for event in self._client.watch(self._pods, query, seconds=_WATCH_SECONDS):
                     if event["type"] == "DELETED":
                         return
                     yield event["object"]
             except GoneError:
                 continue
+            except UnavailableError:
+                time.sleep(_RECONNECT)  # the time-out for the start bounds it
 
     def _watch_job_events(self, sink: Sink) -> None:
         """The Job controller says in events, and nowhere else, why it can't create the pod."""
@@ -233,12 +235,18 @@ class TraceStream:
                     sink(Records(records))
 
     def _pod(self) -> Object:
-        try:
-            return self._client.get(f"{self._pods}/{self._pod_name}")
-        except NotFoundError as error:
-            raise TraceError(
-                "the trace's pod was deleted: its last records and maps are lost"
-            ) from error
+        """The trace's pod; waits for an API server that is away, as long as the user does."""
+        while True:
+            try:
+                return self._client.get(f"{self._pods}/{self._pod_name}")
+            except NotFoundError as error:
+                raise TraceError(
+                    "the trace's pod was deleted: its last records and maps are lost"
+                ) from error
+            except UnavailableError:
+                if self._closed:
+                    raise
+                time.sleep(_RECONNECT)
 
 
 def init_log(client: Client, pod: Object) -> str:

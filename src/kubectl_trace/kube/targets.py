@@ -104,9 +104,9 @@ def pod_placement(pod: Object, container: str) -> Placement:
     if not container:
         container, note = default_container(pod)
     status = container_statuses(pod).get(container)
-    if status is None and container not in _container_names(pod):
+    if status is None and container not in container_names(pod):
         raise NotFoundError(
-            f"pod {name} has no container {container!r}; it has {', '.join(_container_names(pod))}"
+            f"pod {name} has no container {container!r}; it has {', '.join(container_names(pod))}"
         )
     if status is None or "running" not in status.get("state", {}):
         raise NotFoundError(
@@ -180,7 +180,7 @@ def _node(client: Client, name: str) -> Placement:
         return Placement(node=name)  # the scheduler will say if there is no such node
     except NotFoundError as error:
         raise NotFoundError(f"{error} (a pod is named pod/{name})") from error
-    ready = next(
+    ready: Object = next(
         (
             condition
             for condition in node.get("status", {}).get("conditions") or []
@@ -212,11 +212,13 @@ def _deployment(client: Client, target: Target, namespace: str, container: str) 
     return Placement(placement.node, placement.containers, "; ".join(notes))
 
 
-def _container_names(pod: Object) -> list[str]:
+def container_names(pod: Object) -> list[str]:
+    """The names of all containers of a pod, or of a workload's pods."""
+    spec = pod["spec"].get("template", pod)["spec"]
     return [
         container["name"]
         for field in ("containers", "initContainers", "ephemeralContainers")
-        for container in pod["spec"].get(field) or []
+        for container in spec.get(field) or []
     ]
 
 

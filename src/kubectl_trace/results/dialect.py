@@ -8,7 +8,8 @@ this module has to know a version:
   JSON text: the bytes are put together again and read as UTF-8. A byte that is no UTF-8 becomes
   the visible text ``\xff``, so that every text here can be encoded again.
 - 0.17 leaves the values of ``strftime``, and others, without quotes.
-- 0.17 computes a histogram's limits in 32 bits: buckets from 2^31 on are wrong.
+- 0.17 computes a histogram's limits in 32 bits: its last bucket, from 2^31 on, comes as one from
+  -2^31 to 0. (All greater values are in it: it is what 0.17's text calls ``[2G, 4G)``.)
 - 0.23 escapes the keys of maps twice.
 - 0.24 and later quote integers that a 64-bit float can't hold.
 - Error records have no ``data``: their fields are beside ``type``.
@@ -18,7 +19,6 @@ What no reader can put right, because the line does not have it:
 - 0.24 and later take every space out of a map's keys (``"my comm"`` comes as ``mycomm``), and the
   parentheses around a key. Inside stacks the indentation is put back (see ``text``).
 - A key of ``a\n`` with a real backslash, from a version other than 0.23, is read as 0.23's escape.
-- A histogram of 0.17 without any value under 2^32 has the limits of a small one.
 - The parts of a key are joined with a comma, and so are not told from a comma in a string.
 - Arrays and tuples look the same, and so do, from 0.24 on, ``buf()`` values; pointers and
   enumerations are plain numbers.
@@ -64,7 +64,7 @@ _AS_IT_IS = frozenset(
     {"printf", "time", "cat", "join", "syscall", "attached_probes", "lost_events"},
 )
 
-# What sign extension makes of a byte over 0x7f; None of the versions writes "\uffff" itself.
+# What sign extension makes of a byte over 0x7f; none of the versions writes "\uffff" itself.
 _SIGN_EXTENDED = b"\\uffffff"
 _ESCAPES = re.compile(r"((?:\\uffffff[89a-f][0-9a-f])+)|\\.", re.DOTALL)
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
@@ -208,17 +208,14 @@ def _pairs(value: object) -> list[tuple[str, object]]:
 
 
 def _buckets(value: object) -> object:
-    """Buckets with integer limits that follow each other, as the limits of 0.17 may not."""
-    if not isinstance(value, list) or not all(isinstance(bucket, dict) for bucket in value):
+    """Buckets with integers as limits, and the last limits of 0.17 put right."""
+    if not isinstance(value, list):
         return value
-    buckets: list[dict[str, object]] = []
-    end: object = None
-    for bucket in value:
-        fixed = {name: _value(limit) for name, limit in bucket.items()}
-        if fixed.get("min") == _INT32_MIN and fixed.get("max") == 0:
-            fixed |= {"min": 2**31, "max": 2**32 - 1}
-        elif isinstance(end, int) and "min" in fixed and fixed["min"] != end + 1:
-            fixed |= {"min": end + 1, "max": 2 * end + 1}
-        end = fixed.get("max")
-        buckets.append(fixed)
-    return buckets
+    for i, bucket in enumerate(value):
+        if not isinstance(bucket, dict):
+            continue
+        if isinstance(bucket.get("min"), str) or isinstance(bucket.get("max"), str):
+            bucket = value[i] = {name: _value(limit) for name, limit in bucket.items()}
+        if bucket.get("min") == _INT32_MIN and bucket.get("max") == 0:
+            bucket |= {"min": 2**31, "max": 2**32 - 1}
+    return value

@@ -9,6 +9,8 @@ shown alike in. Where 0.23 (src/output.cpp) and 0.17 look different:
 - Stacks as values had no blank line between them; ``ntop``, ``ksym`` and ``usym`` values of a map
   were all on one line.
 - 0.17 had a space after a histogram's name, and K and M in every ``lhist()`` label that allowed it.
+- 0.17 had every value from 2^31 on in one bucket ``[2G, 4G)``.
+- Booleans were 1 and 0, and are so in JSON of those versions.
 - Bars of ``print(@h, top, div)`` were drawn from the counts before the division.
 - An empty map was a blank line: JSON never has a record for one.
 - ``Attaching N probes...``, lost events and errors of helpers were on standard output. They are on
@@ -34,6 +36,7 @@ import math
 import re
 import struct
 from datetime import datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -46,15 +49,17 @@ if TYPE_CHECKING:
 __all__ = ["BEFORE_EXIT_MAPS", "render"]
 
 BEFORE_EXIT_MAPS = "\n\n"
-"""What bpftrace prints when a program has ended, before its maps; 0.24+ has no sign of it in JSON."""
+"""What bpftrace prints when a program has ended, before its maps; 0.24+ has no sign of it."""
 
 _BAR_WIDTH = 52
 _GRAPH_WIDTH = 53
 _GRAPH_PADDING = 21
 
+_FLOAT32 = struct.Struct("f")
 _MAX_HIST_BITS = 5
 _STATS = {"count", "average", "total"}
 
+_TEXTS = frozenset({"printf", "time", "cat", "syscall", "raw"})
 _NOT_ON_STDOUT = frozenset(
     {
         "attached_probes",
@@ -79,26 +84,41 @@ def render(output: Output) -> str:
     """The text of a record, as bpftrace prints it on standard output.
 
     Args:
-        output: A record as ``dialect.parse_line`` gives it.
+        output: A record as ``dialect.parse_line`` gives it. The data of ``printf`` may also be a
+            list of texts, of one call each, as runners join them under load.
 
     Returns:
         The text with all its newlines, ready to be written as it is: empty for a record that
-        bpftrace shows on standard error, if at all. A type of record that is not known is shown
-        as a line of JSON. The text is not safe for a terminal (see ``terminal.escape``).
+        bpftrace shows on standard error, if at all. A record of a type that is not known, or
+        without what its type has, is shown as a line of JSON. Never raises. The text is not safe
+        for a terminal (see ``terminal.escape``).
     """
-    data = output.data
-    if isinstance(data, str) and output.type in {"printf", "time", "cat", "syscall", "raw"}:
-        return data
-    if output.type == "join" and isinstance(data, str):
-        return data + "\n"
-    if output.type == "value":
-        return _value(data) + "\n"
+    if output.type in _TEXTS and isinstance(output.data, str):
+        return output.data
     if output.type in _NOT_ON_STDOUT:
         return ""
-    draw = _MAPS.get(output.type)
+    try:
+        text = _draw(output.type, output.data)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        text = None  # A child of the program printed something like a record.
+    return _json_line(output) if text is None else text
+
+
+def _draw(kind: str, data: object) -> str | None:
+    if kind == "value":
+        return _value(data) + "\n"
+    if kind == "join" and isinstance(data, str):
+        return data + "\n"
+    if kind == "printf" and isinstance(data, list):
+        return "".join(data)
+    draw = _MAPS.get(kind)
     if draw and isinstance(data, dict):
         return "".join(draw(name, value) for name, value in data.items())
-    return msgspec.json.encode({"type": output.type, "data": data}).decode() + "\n"
+    return None
+
+
+def _json_line(output: Output) -> str:
+    return msgspec.json.encode({"type": output.type, "data": output.data}).decode() + "\n"
 
 
 def _value(value: object) -> str:
@@ -206,14 +226,14 @@ def _bars(buckets: Sequence[Mapping[str, int]]) -> str:
 
 
 def _bar(count: int, highest: int) -> str:
-    if highest <= 0:
+    if count <= 0:
         return ""
     # bpftrace counts the characters in 32-bit floats; in 64 bits, some bars were one shorter.
     return "@" * int(_float32(_float32(_float32(count) / _float32(highest)) * _BAR_WIDTH))
 
 
 def _float32(number: float) -> float:
-    rounded: float = struct.unpack("f", struct.pack("f", number))[0]
+    rounded: float = _FLOAT32.unpack(_FLOAT32.pack(number))[0]
     return rounded
 
 
@@ -257,6 +277,7 @@ def _hist_labels(buckets: Sequence[Mapping[str, int]], bits: int) -> list[str]:
     return labels
 
 
+@lru_cache(maxsize=1024)
 def _power_label(number: int, bits: int) -> str:
     """A limit of ``hist()``: K, M, ... for its power of two, once it is past the bits."""
     decade = max(0, number.bit_length() - 1 - bits) // 10

@@ -27,8 +27,8 @@ from pathlib import Path
 
 MILLION = "1000000"
 
-# Name → what BEGIN does. Constant integers go through $1 or a cast where 0.27 would make them one
-# byte wide, as it then doesn't sort them.
+# Name, and what BEGIN does. Constant integers that get sorted are great or cast: 0.27 makes small
+# ones one byte wide, and then doesn't sort them.
 PROGRAMS = {
     "printf": r'printf("a %d \"quoted\" back\\slash\ttab\n", 5); printf("no newline");',
     "printf-utf8": r'printf("caf\303\251 \342\202\254\n");',
@@ -100,7 +100,7 @@ PROGRAMS = {
     "print-top-div": '@["a"] = sum(70000); @["b"] = sum(90000); @["c"] = sum(80000);'
     "print(@, 2, 1000); clear(@);",
     "print-twice": "@ = sum(70000); print(@); print(@);",
-    "print-stats-div": '@["a"] = stats(800); @["b"] = stats(300); print(@, 1, 10); clear(@);',
+    "print-stats-div": '@["a"] = stats(800); print(@, 1, 10); clear(@);',
     "clear": '@["a"] = count(); clear(@); @b = 1;',
     "zero": '@["a"] = count(); zero(@); print(@);',
     "delete": "@[1] = 1; delete(@[1]); @b = 1;",
@@ -131,9 +131,18 @@ PROGRAMS = {
 
 PRELUDES = {"struct": "struct pair { int a; int b; }; "}
 
+# Programs that are no BEGIN, with the options they need.
+WHOLE_PROGRAMS = {
+    "join": (
+        "tracepoint:syscalls:sys_enter_execve /pid == cpid/"
+        ' { join(args->argv); join(args->argv, ","); }',
+        ["-c", '/bin/true a "b'],
+    ),
+}
+
 # A program's name and place, an address, another function's place.
 UNSTEADY = re.compile(
-    r"(?:bpf_prog_[0-9a-f]{16}_\w+|_einittext)\+\d+|ffff[0-9a-f]{12}(?=[ _b])|(?<=_tp\+)\d+"
+    r"(?:bpf_prog_[0-9a-f]{16}_\w+|_einittext)\+\d+|ffff[0-9a-f]{12}|(?<=_tp\+)\d+"
 )
 STEADY = {"b": "bpf_prog+1", "_": "bpf_prog+1", "f": "ffff000011112222"}
 
@@ -149,6 +158,15 @@ def run(command: list[str], program: str, *options: str) -> tuple[int, str]:
     return done.returncode, steady(done.stdout.decode("latin-1"))
 
 
+def program_of(name: str) -> tuple[str, list[str]]:
+    """A program as bpftrace is given it, and the options for it."""
+    program, options = WHOLE_PROGRAMS.get(name) or (
+        f"{PRELUDES.get(name, '')}BEGIN {{ {PROGRAMS[name]} exit(); }}",
+        [],
+    )
+    return program + r' END { printf("end\n"); }', options
+
+
 def steady(output: str) -> str:
     """The output without what changes from run to run: names of programs and addresses."""
     return UNSTEADY.sub(lambda found: STEADY.get(found[0][0], "2"), output)
@@ -159,11 +177,10 @@ def record(command: list[str]) -> None:
         [*command, "--version"], capture_output=True, text=True, check=True
     ).stdout.split()[-1]
     pairs = {}
-    for name, actions in PROGRAMS.items():
-        program = f"{PRELUDES.get(name, '')}BEGIN {{ {actions} exit(); }}"
-        program += r' END { printf("end\n"); }'
-        json_code, as_json = run(command, program, "-f", "json")
-        text_code, as_text = run(command, program)
+    for name in [*PROGRAMS, *WHOLE_PROGRAMS]:
+        program, options = program_of(name)
+        json_code, as_json = run(command, program, *options, "-f", "json")
+        text_code, as_text = run(command, program, *options)
         if json_code or text_code:
             print(f"{version}: {name} is not for it", file=sys.stderr)
             continue

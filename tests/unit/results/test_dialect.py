@@ -102,18 +102,27 @@ def test_keys_escaped_once_are_read_once() -> None:
     assert parsed(line).data == {"@": {"\\n": 1, "real\n": 2}}
 
 
-def test_limits_of_32_bits_go_on_where_the_bucket_before_ended() -> None:
+def test_the_last_limits_of_32_bits_are_put_right() -> None:
     line = (
-        '{"type": "hist", "data": {"@": [{"min": 1073741824, "max": 2147483647, "count": 1},'
-        ' {"min": -2147483648, "max": 0, "count": 2}, {"min": 1, "max": 1, "count": 3}]}}'
+        '{"type": "hist", "data": {"@": {"a": [{"min": 1073741824, "max": 2147483647, "count": 1},'
+        ' {"min": -2147483648, "max": 0, "count": 2}]}}}'
     )
     assert parsed(line).data == {
-        "@": [
-            {"min": 2**30, "max": 2**31 - 1, "count": 1},
-            {"min": 2**31, "max": 2**32 - 1, "count": 2},
-            {"min": 2**32, "max": 2**33 - 1, "count": 3},
-        ]
+        "@": {
+            "a": [
+                {"min": 2**30, "max": 2**31 - 1, "count": 1},
+                {"min": 2**31, "max": 2**32 - 1, "count": 2},
+            ]
+        }
     }
+
+
+def test_limits_quoted_for_their_size_are_integers() -> None:
+    line = (
+        '{"type": "hist", "data":'
+        ' {"@": [{"min": 4611686018427387904, "max": "9223372036854775807", "count": 1}]}}'
+    )
+    assert parsed(line).data == {"@": [{"min": 2**62, "max": 2**63 - 1, "count": 1}]}
 
 
 def test_right_limits_stay() -> None:

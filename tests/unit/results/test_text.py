@@ -1,9 +1,32 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from kubectl_trace.results.dialect import Output
 from kubectl_trace.results.text import render
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.sampled_from(["", "x", "a,b", "\n  f\n"]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["min", "max", "count", "value", "a,[1]"]), inner)
+    ),
+)
+
+
+@given(st.sampled_from(["printf", "map", "hist", "stats", "tseries", "value", "join"]), PLAIN)
+def test_data_of_any_shape_is_shown(kind: str, data: object) -> None:
+    for shaped in (data, {"@": data}, {"@": [data]}, {"@": {"k": [data, data]}}):
+        assert isinstance(render(Output(kind, shaped)), str)
+
+
+def test_a_record_without_its_shape_is_shown_as_json() -> None:
+    assert render(Output("hist", {"@": [5]})) == '{"type":"hist","data":{"@":[5]}}\n'
 
 
 def test_join_has_no_newline_in_json() -> None:
@@ -13,6 +36,10 @@ def test_join_has_no_newline_in_json() -> None:
 @pytest.mark.parametrize("kind", ["printf", "time", "cat", "syscall", "raw"])
 def test_texts_are_shown_as_they_are(kind: str) -> None:
     assert render(Output(kind, "a\n\x1b no newline")) == "a\n\x1b no newline"
+
+
+def test_joined_texts_of_printf_are_shown_one_after_the_other() -> None:
+    assert render(Output("printf", ["a\n", "b", "c\n"])) == "a\nbc\n"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,184 @@
+"""`kubectl_complete-trace`: what the word under the cursor could become.
+
+kubectl 1.26 and later runs it for `kubectl trace …` with the words after `trace`, the last one the
+one to complete. It prints a candidate a line, perhaps a tab and a description, and at last a colon
+and a number, cobra's directive (spf13/cobra, completions.go: ShellCompDirective).
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from kubectl_trace.cli import arguments as command_line
+from kubectl_trace.cli import main as main_module
+from kubectl_trace.errors import TraceError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from kubectl_trace.cli.cluster import Cluster
+
+_DEFAULT, _NO_SPACE, _NO_FILES = 0, 2, 4
+
+_TYPES = {
+    "pod/": "a pod",
+    "deploy/": "one ready pod of a deployment",
+    "node/": "a node",
+    "local": "this machine",
+    "local/": "a process of this machine",
+}
+_TRACE_VERBS = ("attach", "logs", "get", "stop", "delete")
+_FORMATS = {
+    "run": ("text", "json", "yaml"),
+    "attach": ("text", "json"),
+    "logs": ("text", "json"),
+    "get": ("wide", "json", "yaml", "name"),
+    "version": ("text", "json"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Prints the candidates; 0 always, since a shell has no use for errors here."""
+    words = list(sys.argv[1:] if argv is None else argv) or [""]
+    try:
+        candidates, directive = complete(words[:-1], words[-1])
+    except (TraceError, SystemExit):
+        candidates, directive = [], _NO_FILES
+    for candidate in candidates:
+        if candidate.startswith(words[-1]):
+            print(candidate)
+    print(f":{directive}")
+    return 0
+
+
+def complete(before: Sequence[str], word: str) -> tuple[Iterable[str], int]:
+    """Candidates for a word that follows others, and what the shell shall do with them.
+
+    Raises:
+        TraceError: the cluster can't be asked.
+    """
+    verb, rest = command_line.split_verb(before)
+    module = main_module.verb_module(verb) if verb else None
+    if verb is None:
+        return [f"{name}\t{text}" for name, text in main_module.VERBS.items()], _NO_FILES
+    if module is None or "--" in rest:
+        return [], _DEFAULT
+    parser = module.parser()
+    actions = {flag: action for action in parser._actions for flag in action.option_strings}
+    if rest and rest[-1] in actions and actions[rest[-1]].nargs is None:
+        return _values(verb, actions[rest[-1]], rest)
+    if word.startswith("-"):
+        return [
+            f"{flag}\t{action.help}"
+            for flag, action in actions.items()
+            if action.help != argparse.SUPPRESS and flag.startswith("--")
+        ], _NO_FILES
+    if verb == "run":
+        return _run_positional(rest, word, actions)
+    if verb in _TRACE_VERBS:
+        return _trace_ids(rest), _NO_FILES
+    if verb == "completion":
+        return ["bash", "zsh", "fish"], _NO_FILES
+    return [], _NO_FILES
+
+
+def _values(verb: str, action: argparse.Action, rest: Sequence[str]) -> tuple[Iterable[str], int]:
+    """Candidates for the value of a flag."""
+    if action.choices:
+        return [str(choice) for choice in action.choices], _NO_FILES
+    if action.dest == "output":
+        return _FORMATS[verb], _NO_FILES
+    if action.dest in ("namespace", "target_namespace"):
+        return _names(rest, "/api/v1/namespaces"), _NO_FILES
+    if action.dest == "container":
+        return _containers(rest), _NO_FILES
+    if action.dest in ("filename", "patch", "kubeconfig"):
+        return [], _DEFAULT
+    return [], _NO_FILES
+
+
+def _run_positional(
+    rest: Sequence[str], word: str, actions: dict[str, argparse.Action]
+) -> tuple[Iterable[str], int]:
+    if _target(rest, actions):
+        return _containers(rest), _NO_FILES
+    kind, slash, _ = word.partition("/")
+    if not slash:
+        return [f"{name}\t{text}" for name, text in _TYPES.items()], _NO_FILES | _NO_SPACE
+    namespaced = {
+        "pod": "/api/v1/namespaces/{}/pods",
+        "pods": "/api/v1/namespaces/{}/pods",
+        "po": "/api/v1/namespaces/{}/pods",
+        "deploy": "/apis/apps/v1/namespaces/{}/deployments",
+        "deployment": "/apis/apps/v1/namespaces/{}/deployments",
+        "node": "/api/v1/nodes",
+    }
+    path = namespaced.get(kind)
+    return [f"{kind}/{name}" for name in _names(rest, path)] if path else [], _NO_FILES
+
+
+def _target(rest: Sequence[str], actions: dict[str, argparse.Action]) -> str:
+    """The target among the words, if it is there already."""
+    skip = False
+    for word in rest:
+        if skip:
+            skip = False
+        elif word.startswith("-"):
+            skip = word in actions and actions[word].nargs is None
+        else:
+            return word
+    return ""
+
+
+def _names(rest: Sequence[str], path: str) -> list[str]:
+    with _cluster(rest) as cluster:
+        items = cluster.client.get(path.format(cluster.namespace))["items"]
+        return [item["metadata"]["name"] for item in items]
+
+
+def _containers(rest: Sequence[str]) -> list[str]:
+    """The containers of the pod, or of the deployment's pods, that the words name."""
+    from kubectl_trace.cli import run
+    from kubectl_trace.kube import targets
+
+    actions = {flag: each for each in run.parser()._actions for flag in each.option_strings}
+    target = targets.parse(_target(rest, actions))
+    kinds = {
+        "pod": "api/v1/namespaces/{}/pods",
+        "deployment": "apis/apps/v1/namespaces/{}/deployments",
+    }
+    if target.kind not in kinds:
+        return []
+    with _cluster(rest) as cluster:
+        path = kinds[target.kind].format(cluster.namespace)
+        return targets.container_names(cluster.client.get(f"/{path}/{target.name}"))
+
+
+def _trace_ids(rest: Sequence[str]) -> list[str]:
+    from kubectl_trace.kube import job as jobs
+    from kubectl_trace.kube import traces
+
+    with _cluster(rest) as cluster:
+        return [
+            f"{found.id}\t{found.annotation(jobs.ANNOTATION_TARGET)} {traces.status(found).phase}"
+            for found in traces.every(cluster.client, cluster.namespace)
+        ]
+
+
+def _cluster(rest: Sequence[str]) -> Cluster:
+    """The cluster that the connection flags among the words name."""
+    from kubectl_trace.cli.cluster import Cluster
+
+    parser = command_line.verb_parser("complete", "", "", "")
+    return Cluster(parser.parse_args(_connection_words(rest)))
+
+
+def _connection_words(rest: Sequence[str]) -> list[str]:
+    words: list[str] = []
+    for index, word in enumerate(rest):
+        flag = word.partition("=")[0]
+        if command_line.takes_value(flag):
+            words += [word] if "=" in word else list(rest[index : index + 2])
+    return words

@@ -1,0 +1,159 @@
+"""Kernel headers for programs that include some: from the node, or from a mirror.
+
+bpftrace looks for them where BPFTRACE_KERNEL_SOURCE and BPFTRACE_KERNEL_BUILD say (bpftrace
+docs/man/adoc/bpftrace.adoc), so they are put at `source` and `build` of one folder that the trace's
+pod shares. The node's files are read through /proc/1/root: the pod has the node's PID namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import sys
+import tarfile
+import tempfile
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+from kubectl_trace.errors import Exit, StartError
+
+_NODE = Path("/proc/1/root")
+_TIMEOUT = 30.0  # seconds for the mirror to answer
+_LARGEST_ARCHIVE = 512 << 20  # bytes: Debian's largest is a tenth of it
+_SYMLINKS = 40  # as many as the kernel follows, path_resolution(7)
+
+
+def fetch(directory: Path, mirror: str) -> int:
+    """Puts the running kernel's headers into `directory`; the exit code.
+
+    It looks in /lib/modules/RELEASE of the node, then in its kheaders archive, then at
+    MIRROR/linux-headers-RELEASE.tar.xz. An interrupted fetch leaves nothing half done.
+    """
+    release = os.uname().release
+    try:
+        where = _fetch(directory, release, mirror, _NODE)
+    except (StartError, OSError, tarfile.TarError) as error:
+        print(f"kernel headers: {error}", file=sys.stderr)
+        return int(Exit.NOT_STARTED)
+    print(f"kernel headers of {release}: from {where}", file=sys.stderr)
+    return int(Exit.DONE)
+
+
+def _fetch(directory: Path, release: str, mirror: str, node: Path) -> str:
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".new-") as new:
+        folder = Path(new)
+        where = (
+            _from_modules(folder, release, node)
+            or _from_kheaders(folder, node)
+            or (mirror and _from_mirror(folder, release, mirror))
+        )
+        if not where:
+            raise StartError(
+                f"the node has none for its kernel {release} (/lib/modules/{release}/build, "
+                "/sys/kernel/kheaders.tar.xz); install its headers package, name a mirror with "
+                "--headers-mirror, or leave the #include away where BTF knows the types"
+            )
+        for name in ("build", "source"):
+            os.replace(folder / name, directory / name)
+    return where
+
+
+def _from_modules(folder: Path, release: str, node: Path) -> str:
+    modules = Path("/lib/modules", release)
+    build = resolve_within(node, modules / "build")
+    if build is None or not build.is_dir():
+        return ""
+    source = resolve_within(node, modules / "source")
+    _copy_headers(build, folder / "build")
+    _copy_headers(source if source and source.is_dir() else build, folder / "source")
+    return f"the node's {modules}"
+
+
+def _from_kheaders(folder: Path, node: Path) -> str:
+    archive = node / "sys/kernel/kheaders.tar.xz"  # CONFIG_IKHEADERS
+    if not archive.exists():
+        return ""
+    _unpack(archive, folder)
+    return "the node's /sys/kernel/kheaders.tar.xz"
+
+
+def _from_mirror(folder: Path, release: str, mirror: str) -> str:
+    url = f"{mirror.rstrip('/')}/linux-headers-{release}.tar.xz"
+    if not url.startswith(("http://", "https://")):
+        raise StartError(f"the mirror {mirror} is no http or https URL")
+    with tempfile.NamedTemporaryFile(dir=folder) as archive:
+        try:
+            with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+                while data := response.read(1 << 20):
+                    archive.write(data)
+                    if archive.tell() > _LARGEST_ARCHIVE:
+                        raise StartError(f"{url} is larger than {_LARGEST_ARCHIVE >> 20} MiB")
+        except urllib.error.URLError as error:
+            raise StartError(f"{url}: {error.reason}") from error
+        archive.flush()
+        _unpack(Path(archive.name), folder)
+    return url
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """An archive of headers: as /lib/modules/RELEASE has them, or one tree for both."""
+    unpacked = folder / "unpacked"
+    with tarfile.open(archive) as tar:
+        tar.extractall(unpacked, filter="data")
+    if (unpacked / "build").is_dir():
+        source = unpacked / "source"
+        os.rename(unpacked / "build", folder / "build")
+        if source.is_dir():
+            os.rename(source, folder / "source")
+        else:
+            shutil.copytree(folder / "build", folder / "source", symlinks=True)
+        return
+    shutil.copytree(unpacked, folder / "source", symlinks=True)
+    os.rename(unpacked, folder / "build")
+
+
+def _copy_headers(tree: Path, to: Path) -> None:
+    """Copies what a compiler of headers reads, and no scripts, objects or documentation."""
+    for name in ("include", "arch"):
+        if (tree / name).is_dir():
+            shutil.copytree(
+                tree / name,
+                to / name,
+                symlinks=True,
+                ignore_dangling_symlinks=True,
+                ignore=shutil.ignore_patterns("*.o", "*.ko", "*.cmd", "*.S", "boot"),
+            )
+    to.mkdir(exist_ok=True)
+
+
+def resolve_within(root: Path, path: Path) -> Path | None:
+    """Where an absolute path leads in another root folder, its symbolic links followed there.
+
+    None where it leads nowhere, or goes round in a circle.
+    """
+    pending = [part for part in reversed(path.parts) if part != "/"]
+    done: list[str] = []
+    links = 0
+    while pending:
+        part = pending.pop()
+        if part == "..":
+            done = done[:-1]
+            continue
+        here = root.joinpath(*done, part)
+        try:
+            is_link = stat.S_ISLNK(here.lstat().st_mode)
+        except OSError:
+            return None
+        if not is_link:
+            done.append(part)
+            continue
+        links += 1
+        if links > _SYMLINKS:
+            return None
+        target = here.readlink()
+        if target.is_absolute():
+            done = []
+        pending.extend(part for part in reversed(target.parts) if part not in ("/", "."))
+    return root.joinpath(*done)

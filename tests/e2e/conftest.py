@@ -1,0 +1,73 @@
+"""The cluster of the end-to-end tests: the testbed's, or the user's own.
+
+By default `testbed/kubeconfig`, which `make cluster-up` writes. KUBECTL_TRACE_E2E_KUBECONFIG=FILE
+runs the same tests on any cluster that has the images (testbed/README.md), kind's for instance.
+The user's KUBECONFIG alone is never touched.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kubectl_trace.image import IMAGE
+
+from . import command
+from .cluster import Cluster, Pod
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPOSITORY = Path(__file__).parents[2]
+OWN = "KUBECTL_TRACE_E2E_KUBECONFIG"
+REQUIRED = "KUBECTL_TRACE_REQUIRE_E2E"
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    kubeconfig = Path(os.environ.get(OWN) or REPOSITORY / "testbed" / "kubeconfig")
+    if not kubeconfig.exists():
+        missing = f"no cluster: {kubeconfig} is missing; make cluster-up"
+        if os.environ.get(REQUIRED):
+            pytest.fail(missing)
+        pytest.skip(missing)
+    before = os.environ.get("KUBECONFIG")
+    os.environ["KUBECONFIG"] = str(kubeconfig)
+    if os.environ.get(OWN):
+        command.kubectl("apply", "-f", str(REPOSITORY / "testbed" / "workloads"))
+    found = Cluster()
+    found.wait_until_ready()
+    command.trace("delete", "--all", "-A", "--now")
+    yield found
+    if before is None:
+        del os.environ["KUBECONFIG"]
+    else:
+        os.environ["KUBECONFIG"] = before
+
+
+@pytest.fixture
+def nginx(cluster: Cluster) -> Pod:
+    """An nginx pod of the tutorial's Deployment."""
+    return cluster.pods("app=nginx")[0]
+
+
+@pytest.fixture
+def node(nginx: Pod) -> str:
+    """The name of a node."""
+    return nginx.node
+
+
+@pytest.fixture
+def runner_image() -> str:
+    return IMAGE
+
+
+@pytest.fixture(autouse=True)
+def _leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
+    """No test leaves a proxy's folder behind, and each ends with no trace in the cluster."""
+    yield
+    if "cluster" in request.fixturenames:
+        command.trace("delete", "--all", "-A", "--now")

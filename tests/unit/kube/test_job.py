@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from kubectl_trace.image import IMAGE
+from kubectl_trace.kube import job as jobs
+from kubectl_trace.kube.job import JobOptions
+from kubectl_trace.kube.targets import Placement
+from kubectl_trace.trace import Trace
+
+TRACE = Trace(id="0b5e", program="BEGIN { exit(); }", deadline=60, grace=20)
+OPTIONS = JobOptions(namespace="n", target="pod/web", owner="ada")
+
+
+def a_job(trace: Trace = TRACE, **options: Any) -> dict[str, Any]:
+    chosen = JobOptions(**{"namespace": "n", "target": "pod/web", "owner": "ada", **options})
+    return jobs.job(trace, Placement("node-a"), chosen)
+
+
+def pod_spec(job: dict[str, Any]) -> dict[str, Any]:
+    spec: dict[str, Any] = job["spec"]["template"]["spec"]
+    return spec
+
+
+def test_a_job_never_runs_its_program_twice_and_always_ends() -> None:
+    spec = a_job()["spec"]
+    assert spec["backoffLimit"] == 0
+    assert pod_spec(a_job())["restartPolicy"] == "Never"
+    assert spec["activeDeadlineSeconds"] > 60 + 20, "the runner's own deadline comes first"
+    assert spec["ttlSecondsAfterFinished"] == 3600
+
+
+def test_a_pod_may_take_its_grace_period_to_detach() -> None:
+    assert pod_spec(a_job())["terminationGracePeriodSeconds"] > 20
+
+
+def test_a_pod_is_pinned_by_the_nodes_name_and_tolerates_everything() -> None:
+    spec = pod_spec(a_job())
+    (term,) = spec["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert term == {
+        "matchFields": [{"key": "metadata.name", "operator": "In", "values": ["node-a"]}]
+    }
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+
+
+def test_a_runner_has_capabilities_and_is_not_privileged_unless_told_so() -> None:
+    (container,) = pod_spec(a_job())["containers"]
+    assert container["securityContext"]["capabilities"]["drop"] == ["ALL"]
+    assert "privileged" not in container["securityContext"]
+    (container,) = pod_spec(a_job(privileged=True))["containers"]
+    assert container["securityContext"]["privileged"] is True
+
+
+def test_a_runner_has_no_token_of_the_cluster() -> None:
+    assert pod_spec(a_job())["automountServiceAccountToken"] is False
+
+
+def test_an_attached_traces_stdin_ends_with_its_client() -> None:
+    attached = msgspec.structs.replace(TRACE, attached=True)
+    assert pod_spec(a_job(attached))["containers"][0]["stdinOnce"] is True
+    assert pod_spec(a_job())["containers"][0]["stdinOnce"] is False
+
+
+def test_labels_are_the_originals_and_annotations_say_who_and_what() -> None:
+    metadata = a_job()["metadata"]
+    names = {
+        "iovisor.org/kubectl-trace": "kubectl-trace-0b5e",
+        "iovisor.org/kubectl-trace-id": "0b5e",
+    }
+    assert metadata["labels"] == names
+    assert names.items() <= metadata["annotations"].items()
+    assert metadata["annotations"][jobs.ANNOTATION_OWNER] == "ada"
+    assert metadata["annotations"][jobs.ANNOTATION_TARGET] == "pod/web"
+    assert len(metadata["annotations"][jobs.ANNOTATION_PROGRAM_HASH]) == 64
+
+
+def test_the_container_has_a_fixed_name_and_resources() -> None:
+    (container,) = pod_spec(a_job())["containers"]
+    assert container["name"] == "kubectl-trace"
+    assert container["image"] == IMAGE
+    assert container["resources"]["requests"]
+    assert container["resources"]["limits"]
+
+
+def test_the_config_map_is_owned_by_the_job_and_holds_the_trace() -> None:
+    stored = a_job()
+    stored["metadata"]["uid"] = "u"
+    config_map = jobs.config_map(TRACE, stored)
+    (owner,) = config_map["metadata"]["ownerReferences"]
+    assert (owner["kind"], owner["name"], owner["uid"]) == ("Job", "kubectl-trace-0b5e", "u")
+    assert config_map["metadata"]["labels"] == stored["metadata"]["labels"]
+    assert msgspec.json.decode(config_map["data"]["trace.json"], type=Trace) == TRACE
+
+
+def test_headers_come_through_an_init_container_of_the_chosen_image() -> None:
+    spec = pod_spec(a_job(fetch_headers=True, init_image="headers:1", headers_mirror="http://m"))
+    (init,) = spec["initContainers"]
+    assert init["image"] == "headers:1"
+    assert init["args"] == ["headers", "/headers", "--mirror", "http://m"]
+    (container,) = spec["containers"]
+    names = {variable["name"] for variable in container["env"]}
+    assert {"BPFTRACE_KERNEL_SOURCE", "BPFTRACE_KERNEL_BUILD"} <= names
+
+
+def test_a_pull_secret_is_the_pods() -> None:
+    assert pod_spec(a_job(image_pull_secret="s"))["imagePullSecrets"] == [{"name": "s"}]
+    assert "imagePullSecrets" not in pod_spec(a_job())
+
+
+def test_an_id_and_a_name_both_name_a_trace() -> None:
+    assert jobs.id_of("kubectl-trace-0b5e") == jobs.id_of("0b5e") == "0b5e"

@@ -1,0 +1,264 @@
+"""The supervisor with a script in bpftrace's place: how it ends must not depend on a kernel.
+
+The real bpftrace is supervised in the end-to-end tests.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+
+from kubectl_trace.results.reader import RecordReader
+from kubectl_trace.runner.bpftrace import Messages
+from kubectl_trace.runner.output import RecordWriter
+from kubectl_trace.runner.supervisor import Supervisor
+from kubectl_trace.trace import Hello, Kill, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kubectl_trace.results.record import Record, Summary
+    from kubectl_trace.trace import Control
+
+PRELUDE = """
+import json, signal, sys, time
+def say(text, kind="printf"): print(json.dumps({"type": kind, "data": text}), flush=True)
+def ready(): print("__BPFTRACE_NOTIFY_PROBES_ATTACHED", flush=True)
+"""
+MAPS_ON_SIGINT = """
+class Stopped(Exception): pass
+def stop(*_): raise Stopped
+signal.signal(signal.SIGINT, stop)
+ready()
+try:
+    time.sleep(60)
+except Stopped:
+    time.sleep(0.1)
+    say({"@": 1}, "map")
+"""
+DEAF = "signal.signal(signal.SIGINT, signal.SIG_IGN); ready(); time.sleep(60)"
+
+
+class Run:
+    """A supervised script, its control channel and its records."""
+
+    def __init__(
+        self,
+        script: str,
+        *,
+        attached: bool = True,
+        deadline: float = 60,
+        grace: float = 20,
+    ) -> None:
+        self.control_read, self.control = os.pipe()
+        self._out, out_write = os.pipe()
+        self._child = subprocess.Popen(
+            [sys.executable, "-c", PRELUDE + script],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,
+        )
+        self._out_write = out_write
+        self.supervisor = Supervisor(
+            self._child,
+            RecordWriter(out_write),
+            Messages("/tmp/x"),
+            attached=attached,
+            deadline=deadline,
+            grace=grace,
+            control_fd=self.control_read,
+        )
+        self.records: list[Record] = []
+        self._ready = threading.Event()
+        self._reading = threading.Thread(target=self._read)
+        self._reading.start()
+
+    def _read(self) -> None:
+        reader = RecordReader()
+        while data := os.read(self._out, 65536):
+            self.records += reader.feed(data)
+            if any(record.type == "ready" for record in self.records):
+                self._ready.set()
+
+    def send_when_ready(self, *messages: Control) -> None:
+        """Sends messages from another thread once the script is ready."""
+
+        def send() -> None:
+            self._ready.wait(20)
+            for message in messages:
+                os.write(self.control, msgspec.json.encode(message) + b"\n")
+
+        threading.Thread(target=send).start()
+
+    def close_when_ready(self) -> None:
+        """Ends the control channel, as a client's death does."""
+
+        def close() -> None:
+            self._ready.wait(20)
+            os.close(self.control)
+            self.control = -1
+
+        threading.Thread(target=close).start()
+
+    def finish(self) -> Summary:
+        summary = self.supervisor.run()
+        self.close()
+        return summary
+
+    def close(self) -> None:
+        if self._out_write >= 0:
+            os.close(self._out_write)
+            self._out_write = -1
+            self._reading.join(20)
+            os.close(self._out)
+            if self.control >= 0:
+                os.close(self.control)
+            os.close(self.control_read)
+            for stream in (self._child.stdout, self._child.stderr):
+                assert stream is not None
+                stream.close()
+
+    def results(self) -> list[object]:
+        """The data of the program's records."""
+        about = ("ready", "stopping", "stderr")
+        return [record.data for record in self.records if record.type not in about]
+
+    def text(self) -> str:
+        """What the program has printed, joined records and single ones alike."""
+        return "".join(
+            record.data if isinstance(record.data, str) else "".join(record.data)
+            for record in self.records
+            if record.type == "printf"
+        )
+
+
+@pytest.fixture
+def runs() -> Iterator[list[Run]]:
+    started: list[Run] = []
+    yield started
+    for run in started:
+        run.close()
+
+
+def test_a_program_that_ends_by_itself_is_done() -> None:
+    run = Run("ready(); say('a'); say('b')")
+    summary = run.finish()
+    assert (summary.exit, summary.reason, summary.delivered) == (0, "finished", 2)
+    assert run.text() == "ab"
+
+
+def test_a_stop_collects_the_maps() -> None:
+    run = Run(MAPS_ON_SIGINT)
+    run.send_when_ready(Hello(), Stop())
+    summary = run.finish()
+    assert (summary.exit, summary.reason) == (0, "stopped")
+    assert {"@": 1} in run.results()
+
+
+def test_several_stops_are_one_sigint() -> None:
+    # A second SIGINT would end the script in its handler's wake, without its map.
+    run = Run(
+        MAPS_ON_SIGINT.replace(
+            "raise Stopped", "signal.signal(signal.SIGINT, signal.SIG_DFL); raise Stopped"
+        )
+    )
+    run.send_when_ready(Stop(), Stop(), Stop())
+    assert run.finish().exit == 0
+    assert {"@": 1} in run.results()
+
+
+def test_the_deadline_collects_the_maps() -> None:
+    run = Run(MAPS_ON_SIGINT, deadline=0.7)
+    summary = run.finish()
+    assert (summary.exit, summary.reason) == (0, "deadline")
+    assert {"@": 1} in run.results()
+
+
+def test_a_program_that_does_not_end_after_the_deadline_is_killed_and_told_so() -> None:
+    summary = Run(DEAF, deadline=0.7, grace=0.3).finish()
+    assert (summary.exit, summary.reason) == (7, "deadline")
+    assert "maps lost" in summary.message
+
+
+def test_a_second_ctrl_c_gives_up_the_maps() -> None:
+    run = Run(DEAF)
+    run.send_when_ready(Hello(), Stop(), Kill())
+    summary = run.finish()
+    assert (summary.exit, summary.reason) == (130, "killed")
+
+
+def test_an_attached_trace_ends_with_its_client() -> None:
+    run = Run(MAPS_ON_SIGINT, attached=True)
+    run.close_when_ready()
+    assert run.finish().reason == "client gone"
+
+
+def test_a_detached_trace_outlives_its_client() -> None:
+    run = Run("ready(); time.sleep(0.5); say('still here')", attached=False)
+    run.close_when_ready()
+    summary = run.finish()
+    assert (summary.reason, run.results()) == ("finished", ["still here"])
+
+
+def test_an_attached_trace_whose_client_never_comes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("kubectl_trace.runner.supervisor.CLIENT_TIMEOUT", 0.5)
+    assert Run(MAPS_ON_SIGINT).finish().reason == "client gone"
+
+
+def test_a_refused_program_shows_what_bpftrace_said() -> None:
+    run = Run("print('stdin:1:1-2: ERROR: no', file=sys.stderr); sys.exit(1)")
+    summary = run.finish()
+    assert (summary.exit, summary.reason) == (6, "refused")
+    assert [record.data for record in run.records] == ["stdin:1:1-2: ERROR: no"]
+
+
+def test_a_program_that_exits_with_a_status_has_failed_and_was_not_refused() -> None:
+    summary = Run("ready(); say('x'); sys.exit(3)").finish()
+    assert (summary.exit, summary.message) == (1, "bpftrace ended with status 3")
+
+
+def test_a_crash_names_the_signal() -> None:
+    summary = Run("ready(); import os; os.abort()").finish()
+    assert (summary.exit, summary.message) == (1, "bpftrace ended with SIGABRT")
+
+
+def test_lost_events_are_accounted_for() -> None:
+    run = Run("ready(); say({'events': 5}, 'lost_events'); say({'events': 2}, 'lost_events')")
+    summary = run.finish()
+    assert summary.lost == {"kernel buffer": 7}
+    assert summary.delivered == 0
+
+
+def test_an_unreadable_message_is_ignored() -> None:
+    run = Run("ready(); time.sleep(0.3)", attached=False)
+    os.write(run.control, b"stop\n{}\n\xff\n")
+    assert run.finish().reason == "finished"
+
+
+def test_nobody_to_read_ends_the_program() -> None:
+    run = Run("ready()\nwhile True: say('x' * 1000)")
+    os.close(run._out_write)
+    run._out_write = os.open("/dev/full", os.O_WRONLY)
+    reading, writing = os.pipe()
+    os.close(reading)
+    run.supervisor._writer = RecordWriter(writing)
+    assert run.finish().reason == "client gone"
+    os.close(writing)
+
+
+def test_many_printfs_become_few_records_and_none_is_lost() -> None:
+    run = Run(
+        "ready()\n"
+        'record = \'{"type":"printf","data":"%d\\\\n"}\\n\'\n'
+        "sys.stdout.write(''.join(record % i for i in range(20000)))"
+    )
+    summary = run.finish()
+    assert run.text() == "".join(f"{i}\n" for i in range(20000))
+    assert summary.delivered == 20000
+    assert len(run.records) < 2000
