@@ -90,8 +90,10 @@ def status() -> dict[str, str]:
             parts[name] = "does not run"
         else:
             parts[name] = "" if check() else "does not answer"
-    if parts[controlplane.API] or not KUBECONFIG.exists():
+    if parts[controlplane.API]:
         return parts
+    if not KUBECONFIG.exists():
+        return parts | {"kubeconfig": "is missing"}
     registered = workloads.nodes_ready()
     for each in NODES:
         parts[f"node/{each.name}"] = "" if registered.get(each.name) else "not Ready"

@@ -47,7 +47,7 @@ class Command:
     def __init__(
         self, *words: str, stdin: str | None = None, env: Mapping[str, str] | None = None
     ) -> None:
-        self._stdout = tempfile.TemporaryFile()  # noqa: SIM115: closed by finish
+        self._stdout = tempfile.TemporaryFile()  # noqa: SIM115
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         with tempfile.TemporaryFile() as given:
             given.write((stdin or "").encode())

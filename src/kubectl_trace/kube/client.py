@@ -213,5 +213,5 @@ def _error(code: int, status: Object) -> TraceError:
     if code == 410:
         return GoneError(message)
     if code in (502, 503, 504):
-        return UnavailableError(message)
+        return UnavailableError(f"the API server can't be reached: {message}")
     return TraceError(message)

@@ -167,7 +167,9 @@ def _pod_spec(trace: Trace, placement: Placement, options: JobOptions, grace: in
         "securityContext": _security_context(options),
         "volumeMounts": [
             {"name": "trace", "mountPath": _TRACE_FOLDER, "readOnly": True},
-            {"name": "tracefs", "mountPath": "/sys/kernel/tracing", "readOnly": True},
+            # Writable: without CAP_SYS_ADMIN the kernel takes uprobes only by way of uprobe_events
+            # (torvalds/linux kernel/events/core.c: perf_uprobe_event_init).
+            {"name": "tracefs", "mountPath": "/sys/kernel/tracing"},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }

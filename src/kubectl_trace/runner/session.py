@@ -15,7 +15,7 @@ from kubectl_trace._version import __version__
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError, TraceError
 from kubectl_trace.program import variables
 from kubectl_trace.results.record import Start, Summary
-from kubectl_trace.runner import bpftrace, processes
+from kubectl_trace.runner import bpftrace, leftovers, processes
 from kubectl_trace.runner.output import RecordWriter, to_data
 from kubectl_trace.runner.supervisor import Supervisor, summary_record
 from kubectl_trace.trace import Container, Trace
@@ -94,6 +94,7 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
             grace=trace.grace,
             control_fd=stdin,
         ).run()
+    leftovers.remove(child.pid)
     if summary.exit == Exit.REFUSED and not any(path.is_dir() for path in _TRACEFS):
         return msgspec.structs.replace(
             summary,
