@@ -19,10 +19,9 @@ venv: $(STAMP) ## the command, at .venv/bin/kubectl-trace
 
 $(STAMP): pyproject.toml requirements-dev.lock
 	@hack/apt-install python3 python3-venv ca-certificates
-	@rm -rf $(VENV)
 	@python3 -m venv $(VENV)
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
-	@$(PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes --requirement requirements-dev.lock
+	@$(PYTHON) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
 .PHONY: demo

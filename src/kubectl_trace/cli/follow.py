@@ -165,7 +165,8 @@ def _account(summary: Summary, lost_in_transport: int) -> str:
     if lost_in_transport:
         lost["transport"] = lost_in_transport
     causes = ", ".join(f"{count} by {cause}" for cause, count in lost.items() if count)
-    return f"{summary.reason}: {summary.delivered} records; lost: {causes or 'none'}"
+    records = "1 record" if summary.delivered == 1 else f"{summary.delivered} records"
+    return f"{summary.reason}: {records}; lost: {causes or 'none'}"
 
 
 @contextlib.contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kubectl_trace._version import __version__
 from kubectl_trace.cli.arguments import duration, note, verb_parser
-from kubectl_trace.errors import Exit, TraceError, UsageError
+from kubectl_trace.errors import Exit, ForbiddenError, TraceError, UsageError
 from kubectl_trace.image import IMAGE
 
 if TYPE_CHECKING:
@@ -314,8 +314,8 @@ def _attach(
     try:
         return follow(stream, printer(arguments.output), grace=trace.grace)
     except (TraceError, KeyboardInterrupt) as error:
-        if not stream.started or isinstance(error, NeverStarted):
-            # It never ran: there is nothing to read later.
+        if not stream.started or isinstance(error, NeverStarted | ForbiddenError):
+            # It never ran, or runs without a client to stop it: nothing worth reading later.
             traces.delete(cluster.client, cluster.namespace, jobs.name_of(trace.id), now=True)
         raise
 

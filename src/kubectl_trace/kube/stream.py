@@ -6,7 +6,13 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
-from kubectl_trace.errors import DeadlineError, NotFoundError, StartError, TraceError
+from kubectl_trace.errors import (
+    DeadlineError,
+    ForbiddenError,
+    NotFoundError,
+    StartError,
+    TraceError,
+)
 from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube import traces
 from kubectl_trace.kube.client import GoneError, UnavailableError
@@ -34,6 +40,8 @@ _HOPELESS = {
 }
 _WATCH_SECONDS = 300
 _RECONNECT = 1.0  # seconds between two attempts to read on
+_HELLO_TIMEOUT = 30.0
+"""Seconds for the kubelet to let us attach; the runner waits for a client twice as long."""
 
 
 class TraceStream:
@@ -115,12 +123,21 @@ class TraceStream:
         self._read_log(sink)
 
     def _say_hello(self, sink: Sink) -> None:
-        try:
-            self.send(Hello())
-        except TraceError:
-            # A short program may have ended meanwhile; its log says all.
-            if not _has_terminated(self._pod()):
+        """Takes the runner's standard input; a runner that has ended meanwhile needs no hello."""
+        end = time.monotonic() + _HELLO_TIMEOUT
+        while not (self._closed or self._reader.ended):
+            try:
+                self.send(Hello())
+            except ForbiddenError:
                 raise
+            except TraceError:
+                if _has_terminated(self._pod()):
+                    return
+                if time.monotonic() > end:
+                    raise
+                time.sleep(_RECONNECT)
+            else:
+                return
 
     def _wait_for_start(self, sink: Sink) -> Object:
         """The trace's pod, once its container runs or has ended."""
