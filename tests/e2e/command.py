@@ -59,6 +59,8 @@ class Command:
                 stderr=self._stderr,
                 env={**environment(), **(env or {})},
                 start_new_session=True,
+                # Tests that a shell runs in the background have SIGINT ignored; no user does.
+                preexec_fn=_default_sigint,
             )
 
     @property
@@ -112,6 +114,10 @@ class Command:
         self._stdout.close()
         self._stderr.close()
         return result
+
+
+def _default_sigint() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def environment() -> dict[str, str]:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import http.server
 import json
 import os
 import signal
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -45,6 +48,20 @@ def pids_of(cluster: Cluster, pod: str, container: str) -> list[int]:
 def test_a_program_from_standard_input_runs(cluster: Cluster, node: str) -> None:
     result = trace("run", node, "-a", "-f", "-", stdin=ONCE)
     assert (result.code, result.stdout) == (0, "once\n"), result
+
+
+def test_a_program_from_a_url_runs(cluster: Cluster, node: str, tmp_path: Path) -> None:
+    (tmp_path / "once.bt").write_text(ONCE)
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever).start()
+        url = f"http://127.0.0.1:{server.server_address[1]}"
+        result = trace("run", node, "-a", "-f", f"{url}/once.bt")
+        missing = trace("run", node, "-a", "-f", f"{url}/twice.bt")
+        server.shutdown()
+    assert (result.code, result.stdout) == (0, "once\n"), result
+    assert missing.code == 2, missing
+    assert "File not found" in missing.stderr
 
 
 def test_positional_parameters_and_bpftraces_options_come_after_two_dashes(
@@ -435,7 +452,7 @@ def test_no_map_is_lost_in_20_runs(cluster: Cluster, node: str, end: Any) -> Non
 
 
 def test_a_second_ctrl_c_gives_up_the_maps(cluster: Cluster, node: str) -> None:
-    program = "tracepoint:syscalls:sys_enter_* { @[probe] = count(); }"
+    program = "tracepoint:syscalls:sys_enter_s* { @[probe] = count(); }"
     command = start("run", node, "-a", "-e", program).wait_until_attached()
     command.interrupt().wait_for("stopping")
     result = command.interrupt().finish()
@@ -460,10 +477,11 @@ def test_a_wide_program_stops_with_its_maps_although_detaching_takes_long(
     assert result.code == 0, result
     assert "@[tracepoint:syscalls:sys_enter_read]: " in result.stdout
     assert "attached 3" in result.stderr, "hundreds of probes"
+    assert "takes the kernel a while" in result.stderr
 
 
 def test_a_trace_that_is_cut_short_without_its_maps_says_so(cluster: Cluster, node: str) -> None:
-    program = "tracepoint:syscalls:sys_enter_* { @[probe] = count(); }"
+    program = "tracepoint:syscalls:sys_enter_s* { @[probe] = count(); }"
     words = ("--deadline", "4s", "--deadline-grace-period", "1s")
     result = trace("run", node, "-a", "-e", program, *words)
     assert result.code == 7, result

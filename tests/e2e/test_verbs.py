@@ -14,8 +14,6 @@ from kubectl_trace._version import __version__
 from .command import Command, kubectl, start, trace, wait_until
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from .cluster import Cluster
 
 FOREVER = 'BEGIN { printf("begin\\n"); @started = 1; } interval:s:1 { printf("tick\\n"); }'
@@ -24,7 +22,7 @@ MISSING = "00000000-0000-4000-8000-000000000000"
 
 
 @pytest.fixture
-def running(cluster: Cluster, node: str) -> Iterator[str]:
+def running(cluster: Cluster, node: str) -> str:
     """The ID of a trace that runs in the background."""
     created = trace("run", node, "-e", FOREVER)
     assert created.code == 0, created

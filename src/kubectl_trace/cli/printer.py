@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
+from kubectl_trace._version import __version__
 from kubectl_trace.cli.arguments import note
 from kubectl_trace.results.dialect import Output
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from kubectl_trace.results.record import Record
 
 FORMATS = ("text", "json")
+
+_MANY_PROBES = 50
+"""Probes from which on detaching takes seconds: an RCU grace period, some 70 ms, each."""
 
 # Records about the run rather than of the program.
 _ABOUT = frozenset({"start", "ready", "stopping", "stderr", "summary"})
@@ -93,6 +97,8 @@ class _TextPrinter:
         if record.type == "stderr":
             note(record.data)
         elif record.type == "start":
+            if record.data["version"] != __version__:
+                note(f"the runner is version {record.data['version']}, this client {__version__}")
             self._where = (
                 f"on {record.data['node']} (bpftrace {record.data['bpftrace']}, "
                 f"Linux {record.data['kernel']})"
@@ -101,6 +107,11 @@ class _TextPrinter:
             # How many probes matched is news; 0.24 and later say it on stderr themselves.
             plural = "" if self._probes == 1 else "s"
             note(f"attached {self._probes} probe{plural} {self._where}")
+            if self._probes >= _MANY_PROBES:
+                note(
+                    f"detaching {self._probes} probes takes the kernel a while; one that sees the "
+                    "same, such as tracepoint:raw_syscalls:sys_enter, is quicker"
+                )
         elif record.type == "stopping" and record.data["reason"] == "deadline":
             note("the deadline is over, collecting maps")
 

@@ -40,6 +40,9 @@ _EXAMPLES = """\
   sudo kubectl-trace run local -e 'tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }'
 """
 
+_LARGEST_PROGRAM = 1 << 20  # bytes: a ConfigMap holds no more
+_DOWNLOAD_TIMEOUT = 30.0  # seconds
+
 # Bpftrace's options that would break the records, or that the runner sets itself.
 _OURS = {"-f", "-o", "-e", "-l", "-c", "-h", "--help", "-V", "--version", "--info", "-d", "-dd"}
 # Bpftrace's options whose value is the next word.
@@ -64,7 +67,7 @@ def parser() -> Parser:
     program = result.add_argument_group("program (one of)")
     add = program.add_argument
     add("-e", "--eval", metavar="PROGRAM", help="the program's text")
-    add("-f", "--filename", metavar="FILE", help="a file with the program; -: standard input")
+    add("-f", "--filename", metavar="FILE", help="a file or URL with the program; -: stdin")
     add("--program", metavar="PROGRAM", help="the program's text, as for -e")
     add("--args", action="append", default=[], metavar="ARG", help="a positional parameter; repeat")
     add("--env", action="append", default=[], metavar="NAME=VALUE", help="bpftrace's environment")
@@ -210,6 +213,8 @@ def _program(arguments: argparse.Namespace) -> tuple[str, str]:
         text, name = arguments.eval or arguments.program or "", "stdin"  # as bpftrace -e says it
     elif arguments.filename == "-":
         text, name = sys.stdin.read(), "stdin"
+    elif arguments.filename.startswith(("http://", "https://")):
+        text, name = _download(arguments.filename), arguments.filename.rpartition("/")[2] or "stdin"
     else:
         path = Path(arguments.filename)
         try:
@@ -221,6 +226,25 @@ def _program(arguments: argparse.Namespace) -> tuple[str, str]:
     if not text.strip():
         raise UsageError("the program is empty")
     return text, name
+
+
+def _download(url: str) -> str:
+    """The program at a URL, as `kubectl apply -f URL` reads manifests."""
+    import http.client
+    import urllib.error
+    import urllib.request
+
+    try:
+        with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as response:
+            data: bytes = response.read(_LARGEST_PROGRAM + 1)
+            text = data.decode()
+    except urllib.error.URLError as error:
+        raise UsageError(f"{url}: {error.reason}") from error
+    except (OSError, ValueError, http.client.HTTPException) as error:
+        raise UsageError(f"{url}: {error}") from error
+    if len(data) > _LARGEST_PROGRAM:
+        raise UsageError(f"{url}: larger than {_LARGEST_PROGRAM >> 20} MiB")
+    return text
 
 
 def _after_dashes(words: list[str]) -> tuple[list[str], list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING
@@ -19,7 +20,7 @@ from kubectl_trace.kube.client import GoneError, UnavailableError
 from kubectl_trace.kube.control import ControlChannel
 from kubectl_trace.results.events import Ended, Notice, Records
 from kubectl_trace.results.reader import RecordReader
-from kubectl_trace.trace import Hello
+from kubectl_trace.trace import Hello, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +41,7 @@ _HOPELESS = {
 }
 _WATCH_SECONDS = 300
 _RECONNECT = 1.0  # seconds between two attempts to read on
-_HELLO_TIMEOUT = 30.0
+_HELLO_TIMEOUT = 15.0
 """Seconds for the kubelet to let us attach; the runner waits for a client twice as long."""
 
 
@@ -79,7 +80,7 @@ class TraceStream:
 
     def start(self, sink: Sink) -> None:
         """Begins to follow; events go to the sink from now on."""
-        for work in (self._follow, self._watch_job_events):
+        for work in (self._follow, self._watch_job_events, _prepare_control):
             threading.Thread(
                 target=self._guarded, args=(work, sink), name=work.__name__, daemon=True
             ).start()
@@ -96,7 +97,11 @@ class TraceStream:
             self._channel.send(message)
 
     def close(self) -> None:
-        """Ends the following; of an owned trace, the runner's standard input ends with it."""
+        """Ends the following, and an owned trace with it."""
+        if self._owned and self.started and not self._reader.ended:
+            # The end of its standard input says it, too, but only once we hold that.
+            with contextlib.suppress(TraceError):
+                self.send(Stop())
         self._closed = True
         if self._stream is not None:
             self._stream.close()
@@ -264,6 +269,11 @@ class TraceStream:
                 if self._closed:
                     raise
                 time.sleep(_RECONNECT)
+
+
+def _prepare_control(sink: Sink) -> None:
+    """Imports what the control channel needs while the pod starts, so that hello comes at once."""
+    import websockets.sync.client  # noqa: F401
 
 
 def init_log(client: Client, pod: Object) -> str:

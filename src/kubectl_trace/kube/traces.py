@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from dataclasses import dataclass
 from queue import SimpleQueue
@@ -138,17 +139,16 @@ def delete(client: Client, namespace: str, name: str, *, now: bool) -> None:
     Raises:
         NotFoundError, ForbiddenError, TraceError: as the API server answers.
     """
-    options: Object = {"propagationPolicy": "Background"}
-    if now:
-        # The Job's own grace period would not reach its pods.
-        for pod in client.get(
-            f"/api/v1/namespaces/{namespace}/pods", {"labelSelector": f"{jobs.LABEL}={name}"}
-        )["items"]:
-            client.delete(
-                f"/api/v1/namespaces/{namespace}/pods/{pod['metadata']['name']}",
-                {"gracePeriodSeconds": 0},
-            )
-    client.delete(f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}", options)
+    client.delete(
+        f"/apis/batch/v1/namespaces/{namespace}/jobs/{name}", {"propagationPolicy": "Background"}
+    )
+    if not now:
+        return
+    # After the Job, whose controller would put a new pod in the place of a deleted one.
+    pods = f"/api/v1/namespaces/{namespace}/pods"
+    for pod in client.get(pods, {"labelSelector": f"{jobs.LABEL}={name}"})["items"]:
+        with contextlib.suppress(NotFoundError):
+            client.delete(f"{pods}/{pod['metadata']['name']}", {"gracePeriodSeconds": 0})
 
 
 def status(found: Found) -> Status:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
-CLIENT_TIMEOUT = 60.0
+CLIENT_TIMEOUT = 30.0
 """Seconds in which the client of an attached trace must have said hello."""
 
 _CHUNK = 1 << 20  # bytes a read: a pipe's largest buffer

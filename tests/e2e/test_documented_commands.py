@@ -1,0 +1,81 @@
+"""Every command in README, docs and help text does what it should on a real cluster.
+
+In the documents they are the lines that start with `$ ` in blocks marked `console`, in help texts
+the lines after `Examples:`. Names that differ from cluster to cluster are replaced; a command that
+would go on for ever is interrupted once it has shown that it works.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kubectl_trace.cli import main as command_line
+
+from .command import Command, trace, wait_until
+
+if TYPE_CHECKING:
+    from .cluster import Cluster, Pod
+
+REPOSITORY = Path(__file__).parents[2]
+EXAMPLES = REPOSITORY / "docs" / "examples"
+SAMPLE_ID = "83863f22-5178-4fe2-9da5-4e27eabab354"
+BACKGROUND = 'interval:ms:200 { printf("tick\\n"); }'
+ENDLESS = re.compile(
+    r" -a\b(?!.*(exit\(\)|--deadline \ds))| attach | -f .*--timestamps| get -w| local "
+)
+
+
+def in_documents() -> set[str]:
+    texts = [REPOSITORY / "README.md", *(REPOSITORY / "docs").glob("*.md")]
+    blocks = (
+        block
+        for text in texts
+        for block in re.findall(
+            r"^```console\n(.*?)^```", text.read_text(), re.MULTILINE | re.DOTALL
+        )
+    )
+    return {line[2:] for block in blocks for line in block.splitlines() if line.startswith("$ ")}
+
+
+def in_help() -> set[str]:
+    texts = [command_line.help_text()]
+    for verb in command_line.VERBS:
+        module = command_line.verb_module(verb)
+        assert module is not None
+        texts.append(module.parser().format_help())
+    lines = (line.strip() for text in texts for line in text.partition("Examples:")[2].splitlines())
+    return {line for line in lines if line.startswith(("kubectl", "sudo", "source"))}
+
+
+def commands() -> list[str]:
+    found = in_documents() | in_help()
+    assert len(found) > 25
+    return sorted(found)
+
+
+@pytest.mark.parametrize("text", commands())
+def test_a_documented_command_works(
+    cluster: Cluster, nginx: Pod, tmp_path: Path, text: str
+) -> None:
+    running = trace("run", nginx.node, "-e", BACKGROUND).trace_id if SAMPLE_ID in text else ""
+    if running:
+        cluster.wait_for_phase(running, "Running")
+        wait_until(lambda: "tick" in trace("logs", running).stdout, "the trace to speak")
+    line = (
+        text.replace(SAMPLE_ID, running)
+        .replace("pod/nginx-0", f"pod/{nginx.name}")
+        .replace("sudo ", "")
+        .replace("--deadline 30s", "--deadline 3s")
+        .replace("~/.config/fish/completions", str(tmp_path))
+    )
+    run = "exec " if "<(" not in line and "|" not in line else ""
+    command = Command("bash", "-c", f"cd '{EXAMPLES}' && {run}{line}")
+    if ENDLESS.search(text):
+        command.wait_for("NAMESPACE" if " get " in text else "tick" if running else "attached ")
+        command.interrupt()
+    result = command.finish()
+    assert result.code == 0, result

@@ -1,0 +1,112 @@
+"""Programs that include kernel headers; the rights that the documents give."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import io
+import os
+import shutil
+import tarfile
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .command import kubectl, trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .cluster import Cluster, Pod
+
+REPOSITORY = Path(__file__).parents[2]
+MODULES = Path("/lib/modules", os.uname().release)
+# A header of our own in a real tree's place: what is tested is that the node's file is found.
+HEADER = "#define KUBECTL_TRACE_ANSWER 42\n"
+PROGRAM = """\
+#include <linux/kubectl_trace.h>
+BEGIN { printf("the answer is %d\\n", KUBECTL_TRACE_ANSWER); exit(); }
+"""
+
+
+@pytest.fixture
+def headers_on_the_node() -> Iterator[None]:
+    """A tree of headers where the node's kernel has its own, as a distribution lays them out."""
+    if MODULES.exists():
+        pytest.skip("this machine has modules of its own, which no test may touch")
+    source = Path("/usr/src/kubectl-trace-headers")
+    (source / "include" / "linux").mkdir(parents=True)
+    (source / "include" / "linux" / "kubectl_trace.h").write_text(HEADER)
+    had_modules = MODULES.parent.exists()
+    MODULES.mkdir(parents=True)
+    (MODULES / "build").symlink_to(source)
+    yield
+    shutil.rmtree(MODULES if had_modules else MODULES.parent)
+    shutil.rmtree(source)
+
+
+def test_headers_come_from_the_node(cluster: Cluster, node: str, headers_on_the_node: None) -> None:
+    result = trace("run", "--fetch-headers", node, "-a", "-e", PROGRAM)
+    assert (result.code, result.stdout) == (0, "the answer is 42\n"), result
+
+
+def test_headers_come_from_a_mirror(cluster: Cluster, node: str, tmp_path: Path) -> None:
+    with tarfile.open(tmp_path / f"linux-headers-{os.uname().release}.tar.xz", "w:xz") as archive:
+        member = tarfile.TarInfo("include/linux/kubectl_trace.h")
+        member.size = len(HEADER)
+        archive.addfile(member, io.BytesIO(HEADER.encode()))
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with http.server.ThreadingHTTPServer((this_host(cluster), 0), handler) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        mirror = f"http://{server.server_address[0]!s}:{server.server_address[1]}"
+        words = ("--fetch-headers", "--headers-mirror", mirror)
+        result = trace("run", *words, node, "-a", "-e", PROGRAM)
+        server.shutdown()
+        serving.join()
+    assert (result.code, result.stdout) == (0, "the answer is 42\n"), result
+
+
+def this_host(cluster: Cluster) -> str:
+    """This machine's address as the nodes see it; only the testbed's is known."""
+    from testbed.settings import HOST_ADDRESS
+
+    nodes = {item["metadata"]["name"] for item in cluster.get("nodes")["items"]}
+    if nodes != {"node-a", "node-b"}:
+        pytest.skip("the cluster is not the testbed: its nodes may not reach this machine")
+    return HOST_ADDRESS
+
+
+def test_without_headers_it_is_said_where_they_were_looked_for(cluster: Cluster, node: str) -> None:
+    if MODULES.exists():
+        pytest.skip("this machine has headers")
+    result = trace("run", "--fetch-headers", node, "-a", "-e", PROGRAM)
+    assert result.code == 5, result
+    assert "/lib/modules/" in result.stderr
+    assert "--headers-mirror" in result.stderr
+
+
+def test_the_documented_rights_are_enough(cluster: Cluster, nginx: Pod) -> None:
+    kubectl("apply", "-f", str(REPOSITORY / "deploy" / "rbac.yaml"))
+    kubectl("create", "rolebinding", "tracers", "--clusterrole=kubectl-trace", "--user=ada")
+    kubectl("create", "clusterrolebinding", "tracers", "--clusterrole=kubectl-trace", "--user=ada")
+    as_ada = ("--as", "ada")
+    try:
+        once = 'BEGIN { printf("once\\n"); exit(); }'
+        for target in (f"pod/{nginx.name}", "deploy/nginx", nginx.node):
+            result = trace("run", target, "-a", "-e", once, *as_ada)
+            assert (result.code, result.stdout) == (0, "once\n"), result
+        forever = "interval:s:1 { @ = count(); }"
+        created = trace("run", nginx.node, "-e", forever, *as_ada)
+        cluster.wait_for_phase(created.trace_id, "Running")
+        assert "OWNER" in trace("get", *as_ada).stdout
+        assert " ada " in trace("get", created.trace_id, *as_ada).stdout, "the owner"
+        assert trace("stop", created.trace_id, *as_ada).code == 0
+        assert trace("logs", created.trace_id, *as_ada).code == 0
+        assert trace("delete", "--all", "--now", *as_ada).code == 0
+    finally:
+        kubectl("delete", "rolebinding", "tracers")
+        kubectl("delete", "clusterrolebinding", "tracers")
+        kubectl("delete", "clusterrole", "kubectl-trace")

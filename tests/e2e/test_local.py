@@ -1,0 +1,137 @@
+"""The target `local`: the same job on this machine, with its own bpftrace and no cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from .command import Command, start, trace, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+REPOSITORY = Path(__file__).parents[2]
+FOREVER = 'BEGIN { printf("begin\\n"); @started = 1; } interval:s:1 { @ticks = count(); }'
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="bpftrace needs root")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _tracefs() -> Iterator[None]:
+    mounted = not Path("/sys/kernel/tracing/events").is_dir()
+    if mounted:
+        subprocess.run(["mount", "-t", "tracefs", "none", "/sys/kernel/tracing"], check=True)
+    yield
+    if mounted:
+        subprocess.run(["umount", "/sys/kernel/tracing"], check=True)
+
+
+def test_it_needs_no_kubectl_and_no_cluster() -> None:
+    command = Command(
+        str(REPOSITORY / ".venv/bin/kubectl-trace"),
+        *("run", "local", "-e", 'BEGIN { printf("here\\n"); exit(); }'),
+        env={"PATH": "/usr/sbin:/sbin:/bin", "KUBECONFIG": "/dev/null"},
+    )
+    result = command.finish()
+    assert (result.code, result.stdout) == (0, "here\n"), result
+
+
+def test_a_process_is_container_pid() -> None:
+    program = 'BEGIN { printf("%d\\n", $container_pid); exit(); }'
+    assert trace("run", f"local/{os.getpid()}", "-e", program).stdout == f"{os.getpid()}\n"
+
+
+def test_a_process_that_is_not_there_is_named() -> None:
+    result = trace("run", "local/4194300", "-e", FOREVER)
+    assert result.code == 3, result
+    assert "4194300" in result.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_collects_the_maps(number: signal.Signals) -> None:
+    command = start("run", "local", "-e", FOREVER).wait_until_attached()
+    command.signal(number)
+    result = command.finish()
+    assert result.code == 0, result
+    assert "@started: 1" in result.stdout
+
+
+def test_a_killed_client_leaves_no_bpftrace() -> None:
+    command = start("run", "local", "-o", "json", "-e", FOREVER).wait_for('"ready"')
+    trace_id = json.loads(command.stdout().splitlines()[0])["data"]["trace"]
+    command.signal(signal.SIGKILL)
+    command.finish()
+
+    def traces() -> list[str]:
+        found = subprocess.run(["pgrep", "-fa", "bpftrace -f json"], capture_output=True, text=True)
+        return found.stdout.splitlines()
+
+    assert trace_id
+    wait_until(lambda: not traces(), "bpftrace has ended", 30)
+
+
+def test_a_killed_runner_takes_its_bpftrace_with_it() -> None:
+    command = start("run", "local", "-e", FOREVER).wait_until_attached()
+    (runner,) = _children(command.pid)
+    (bpftrace,) = _children(runner)
+    os.kill(runner, signal.SIGKILL)
+    result = command.finish()
+    assert result.code == 1, result
+    assert "without a summary" in result.stderr
+    wait_until(lambda: not Path(f"/proc/{bpftrace}").exists(), "bpftrace has ended", 10)
+
+
+def _children(pid: int) -> list[int]:
+    return [
+        int(child)
+        for task in Path(f"/proc/{pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+
+
+def test_text_is_what_bpftrace_itself_prints() -> None:
+    program = (
+        'BEGIN { printf("%d\\n", 5); @a["x"] = 3; @a["y"] = 1; @h = hist(5); @h = hist(900); '
+        "@l = lhist(7, 0, 100, 10); print(@a, 1); exit(); }"
+    )
+    ours = trace("run", "local", "-e", program)
+    assert ours.code == 0, ours
+    said = subprocess.run(["bpftrace", "-e", program], capture_output=True, text=True, check=True)
+    theirs = said.stdout.partition("\n")[2]  # after «Attaching 1 probe...»
+    assert _squeezed(ours.stdout) == _squeezed(theirs)
+
+
+def _squeezed(text: str) -> list[str]:
+    """The lines without blank ones, and without the space that only 0.17 has after `@h:`."""
+    return [line.rstrip() for line in text.splitlines() if line.strip()]
+
+
+def test_the_program_is_named_as_the_user_names_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.bt"
+    file.write_text("BEGIN {\n  nonsense\n}\n")
+    result = trace("run", "local", "-f", str(file))
+    assert result.code == 6, result
+    assert re.search(r"^mine\.bt:2:\d", result.stderr, re.MULTILINE), result
+
+
+def test_the_demo_shows_the_main_job_and_tidies_up() -> None:
+    command = Command(
+        str(REPOSITORY / ".venv/bin/python"),
+        "-m",
+        "testbed.demo",
+        env={"PYTHONPATH": str(REPOSITORY)},
+    )
+    result = command.finish()
+    assert result.code == 0, result
+    assert result.stdout.count("new client request!\n") == 3
+    assert len(re.findall(r"^read bytes: [1-9]\d*$", result.stdout, re.MULTILINE)) == 3
+    assert re.search(r"^@val\[\d+\]: 200$", result.stdout, re.MULTILINE), result
+    left = subprocess.run(["pgrep", "-f", "kubectl-trace-demo"], capture_output=True)
+    assert left.returncode == 1, "nothing of it runs on"
