@@ -6,6 +6,7 @@ import subprocess
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from kubectl_trace.cli.arguments import note
 from kubectl_trace.kube.proxy import Proxy, kubectl
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ class Cluster:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self._proxy = Proxy(arguments.connection_flags)
+        self._proxy = Proxy(arguments.connection_flags, note)
         self._config = subprocess.Popen(
             [kubectl(), *arguments.connection_flags, "config", "view", "--minify", "--output=json"],
             stdin=subprocess.DEVNULL,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -68,7 +69,8 @@ def run(arguments: argparse.Namespace) -> int:
                 return code
         _print(arguments, found, head=not arguments.no_headers)
         if arguments.watch:
-            _watch(arguments, cluster, found)
+            with contextlib.suppress(KeyboardInterrupt):
+                _watch(arguments, cluster, found)
     return code
 
 

@@ -43,10 +43,13 @@ _EXAMPLES = """\
 _LARGEST_PROGRAM = 1 << 20  # bytes: a ConfigMap holds no more
 _DOWNLOAD_TIMEOUT = 30.0  # seconds
 
-# Bpftrace's options that would break the records, or that the runner sets itself.
-_OURS = {"-f", "-o", "-e", "-l", "-c", "-h", "--help", "-V", "--version", "--info", "-d", "-dd"}
-# Bpftrace's options whose value is the next word.
-_WITH_VALUE = {"-B", "-p", "-I", "--include", "--no-feature", "--max-ast-nodes", "--btf"}
+# Bpftrace's options (0.17 to 0.27) that change what a program sees. The others would take the records
+# away from the runner (-f, -o, -d), or run no program at all (-l, --info).
+_SWITCHES = {
+    *("-k", "-kk", "--warnings", "--no-warnings", "-q", "--quiet", "-v", "--verbose"),
+    *("--unsafe", "--usdt-file-activation"),
+}
+_WITH_VALUE = {"-B", "-p", "--pid", "-I", "--include", "--no-feature", "--probe-filter"}
 
 
 def parser() -> Parser:
@@ -255,13 +258,15 @@ def _after_dashes(words: list[str]) -> tuple[list[str], list[str]]:
         word = rest.pop(0)
         if word == "--":
             break
-        if word in _OURS:
-            raise UsageError(f"bpftrace's option {word} has no place here")
         options.append(word)
-        if word in _WITH_VALUE:
-            if not rest:
-                raise UsageError(f"bpftrace's option {word} needs a value")
-            options.append(rest.pop(0))
+        if word in _SWITCHES or (word.partition("=")[0] in _WITH_VALUE and "=" in word):
+            continue
+        if word not in _WITH_VALUE:
+            known = " ".join(sorted(_SWITCHES | _WITH_VALUE))
+            raise UsageError(f"{word} has no place here; of bpftrace's options there are {known}")
+        if not rest:
+            raise UsageError(f"bpftrace's option {word} needs a value")
+        options.append(rest.pop(0))
     return options, rest
 
 

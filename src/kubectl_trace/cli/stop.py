@@ -57,7 +57,10 @@ def _stop(cluster: Cluster, text: str) -> str:
     phase = traces.status(found).phase
     if phase in ("Completed", "Failed"):
         return f"{found.id} has ended already ({phase})"
-    if found.pod is None or phase != "Running":
+    if phase == "Terminating":
+        traces.wait_for_end(cluster.client, found)
+        return f"{found.id} was being deleted"
+    if found.pod is None or phase == "Pending":
         traces.delete(cluster.client, found.namespace, found.name, now=True)
         return f"{found.id} had not started; deleted"
     channel = ControlChannel(cluster.client, found.namespace, found.pod["metadata"]["name"])

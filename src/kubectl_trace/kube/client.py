@@ -6,7 +6,7 @@ import contextlib
 import http.client
 import socket
 from typing import TYPE_CHECKING, Any, Protocol, cast
-from urllib.parse import urlencode
+from urllib.parse import quote, urlencode
 
 import msgspec
 
@@ -92,7 +92,8 @@ class Client:
             for chunk in stream:
                 *lines, rest = (rest + chunk).split(b"\n")
                 for line in lines:
-                    event = cast("Object", msgspec.json.decode(line))
+                    with _as_unavailable():
+                        event = cast("Object", msgspec.json.decode(line))
                     if event["type"] == "ERROR":
                         raise _error(event["object"].get("code", 500), event["object"])
                     yield event
@@ -104,7 +105,7 @@ class Client:
             NotFoundError, ForbiddenError, TraceError: as the API server answers.
         """
         connection, response = self._request("GET", path, query)
-        if response.status >= 400:
+        if response.status >= 300:
             raise self._failure(connection, response)
         return Stream(connection, response)
 
@@ -116,9 +117,9 @@ class Client:
         body: Object | None = None,
     ) -> Object:
         connection, response = self._request(method, path, query, body, self._request_timeout)
-        if response.status >= 400:
+        if response.status >= 300:
             raise self._failure(connection, response)
-        with contextlib.closing(connection):
+        with contextlib.closing(connection), _as_unavailable():
             return cast("Object", msgspec.json.decode(response.read()))
 
     def _request(
@@ -133,41 +134,53 @@ class Client:
         connection.socket.settimeout(timeout)
         headers = {"Accept": "application/json", "Content-Type": "application/json"}
         encoded = msgspec.json.encode(body) if body is not None else None
-        try:
+        with _as_unavailable(), contextlib.ExitStack() as on_error:
+            on_error.callback(connection.close)
             connection.request(
-                method, path + ("?" + urlencode(query) if query else ""), encoded, headers
+                method, quote(path) + ("?" + urlencode(query) if query else ""), encoded, headers
             )
-            return connection, connection.getresponse()
-        except (OSError, http.client.HTTPException) as error:
-            connection.close()
-            raise UnavailableError(f"the connection to the API server broke: {error}") from error
+            response = connection.getresponse()
+            on_error.pop_all()
+        return connection, response
 
     def _failure(
         self, connection: _UnixConnection, response: http.client.HTTPResponse
     ) -> TraceError:
-        with contextlib.closing(connection):
+        with contextlib.closing(connection), _as_unavailable():
             body = response.read()
         try:
             status = msgspec.json.decode(body)
-        except msgspec.DecodeError:
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            status = None
+        if not isinstance(status, dict):
             # Not the API server's own words, but those of kubectl proxy or of something between.
-            status = {"message": body.decode(errors="replace").strip()[:500]}
-        return _error(response.status, status if isinstance(status, dict) else {})
+            said = body.decode(errors="replace").strip()[:500]
+            if response.status >= 500:
+                return UnavailableError(f"the API server can't be reached: {said}")
+            status = {"message": said}
+        return _error(response.status, status)
 
 
 class Stream:
-    """A response body in pieces; closing it from another thread ends the iteration."""
+    """A response body in pieces; closing it, also from another thread, ends the iteration.
+
+    Iterating raises UnavailableError where the connection breaks before the body's end.
+    """
 
     def __init__(self, connection: _UnixConnection, response: http.client.HTTPResponse) -> None:
         self._connection = connection
         self._response = response
+        self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
             try:
-                chunk = self._response.read1(_CHUNK)
-            except (OSError, ValueError, AttributeError, http.client.HTTPException):
-                return
+                with _as_unavailable():
+                    chunk = self._response.read1(_CHUNK)
+            except (UnavailableError, AttributeError):
+                if self._closed:
+                    return
+                raise
             if not chunk:
                 return
             yield chunk
@@ -185,9 +198,19 @@ class Stream:
 
     def close(self) -> None:
         """Closes the connection."""
+        self._closed = True
         with contextlib.suppress(OSError):
             self._connection.socket.shutdown(socket.SHUT_RDWR)
         self._connection.close()
+
+
+@contextlib.contextmanager
+def _as_unavailable() -> Iterator[None]:
+    """What goes wrong between us and the API server, as one kind of error."""
+    try:
+        yield
+    except (OSError, ValueError, http.client.HTTPException, msgspec.DecodeError) as error:
+        raise UnavailableError(f"the connection to the API server broke: {error}") from error
 
 
 class _UnixConnection(http.client.HTTPConnection):
@@ -212,6 +235,6 @@ def _error(code: int, status: Object) -> TraceError:
         return ConflictError(message)
     if code == 410:
         return GoneError(message)
-    if code in (502, 503, 504):
+    if code in (429, 502, 503, 504):
         return UnavailableError(f"the API server can't be reached: {message}")
     return TraceError(message)

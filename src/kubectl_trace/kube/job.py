@@ -225,7 +225,11 @@ def _on_node(node: str) -> Object:
 def _add_headers(spec: Object, container: Object, options: JobOptions) -> None:
     mount = {"name": "headers", "mountPath": _HEADERS_FOLDER}
     mirror = ["--mirror", options.headers_mirror] if options.headers_mirror else []
-    spec["volumes"].append({"name": "headers", "emptyDir": {}})
+    spec["volumes"] += [
+        {"name": "headers", "emptyDir": {}},
+        # All of it: the links in /lib/modules lead to wherever the distribution has its headers.
+        {"name": "node", "hostPath": {"path": "/"}},
+    ]
     spec["initContainers"] = [
         {
             "name": INIT_CONTAINER,
@@ -234,7 +238,11 @@ def _add_headers(spec: Object, container: Object, options: JobOptions) -> None:
             "args": ["headers", _HEADERS_FOLDER, *mirror],
             "resources": container["resources"],
             "securityContext": container["securityContext"],
-            "volumeMounts": [mount, {"name": "tmp", "mountPath": "/tmp"}],
+            "volumeMounts": [
+                mount,
+                {"name": "tmp", "mountPath": "/tmp"},
+                {"name": "node", "mountPath": "/node", "readOnly": True},
+            ],
         }
     ]
     container["volumeMounts"].append({**mount, "readOnly": True})

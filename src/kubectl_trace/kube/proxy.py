@@ -10,23 +10,28 @@ then ends kubectl and removes the socket's folder: that works whatever ends us, 
 from __future__ import annotations
 
 import contextlib
-import os
-import select
+import io
+import re
 import shutil
 import socket
 import subprocess
 import tempfile
+import threading
 import time
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import ForbiddenError, TraceError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _TIMEOUT = 20.0
 """Seconds for kubectl to open the socket. It reads the kubeconfig, but asks no server yet."""
+
+_KEPT_LINES = 50
+_LOG_LINE = re.compile(r"[IWEF]\d{4} ")  # k8s.io/klog
 
 _GUARD = """
 folder=$1; shift
@@ -43,16 +48,19 @@ rm -rf -- "$folder"
 class Proxy:
     """A running `kubectl proxy`; closing it ends it and removes its socket."""
 
-    def __init__(self, connection_flags: Sequence[str]) -> None:
+    def __init__(self, connection_flags: Sequence[str], say: Callable[[str], None]) -> None:
         """Starts kubectl and returns at once: `socket_path` waits until it listens.
+
+        `say` gets what kubectl and its credential plugins have to tell the user.
 
         Raises:
             TraceError: there is no kubectl on PATH.
         """
+        binary = kubectl()
         folder = Path(tempfile.mkdtemp(prefix="kubectl-trace-"))
         self._path = folder / "s"
         command = [
-            kubectl(),
+            binary,
             "proxy",
             f"--unix-socket={self._path}",
             # By default kubectl proxy rejects exec and attach, and other hosts than localhost.
@@ -67,6 +75,12 @@ class Proxy:
             start_new_session=True,
         )
         self._ready = False
+        self._say = say
+        self._said: deque[str] = deque(maxlen=_KEPT_LINES)
+        self._stderr_reader = threading.Thread(
+            target=self._read_stderr, name="kubectl", daemon=True
+        )
+        self._stderr_reader.start()
 
     def socket_path(self) -> str:
         """The socket's path, once kubectl listens on it.
@@ -82,29 +96,30 @@ class Proxy:
     def close(self) -> None:
         """Ends kubectl and removes the socket's folder; again: nothing."""
         assert self._guard.stdin is not None
-        assert self._guard.stderr is not None
         if self._guard.stdin.closed:
             return
         self._guard.stdin.close()
-        self._guard.stderr.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._guard.wait(timeout=5)
 
     def _wait(self) -> None:
-        stderr = self._guard.stderr
-        assert stderr is not None
         end = time.monotonic() + _TIMEOUT
-        said = b""
-        while time.monotonic() < end:
+        while time.monotonic() < end and self._stderr_reader.is_alive():
             if self._listens():
                 return
-            if select.select([stderr], [], [], 0.005)[0]:
-                data = os.read(stderr.fileno(), 65536)
-                said += data
-                if not data:
-                    break
+            self._stderr_reader.join(0.005)
         self.close()
-        raise _failure(said.decode(errors="replace").strip())
+        raise _failure("\n".join(self._said))
+
+    def _read_stderr(self) -> None:
+        """Reads on for as long as kubectl runs: it would stop at a full pipe."""
+        assert self._guard.stderr is not None
+        with self._guard.stderr as stderr:
+            for line in io.TextIOWrapper(stderr, errors="replace"):
+                self._said.append(line.rstrip())
+                # What kubectl logs about a request is in the request's answer, too.
+                if self._ready and not _LOG_LINE.match(line):
+                    self._say(line.rstrip())
 
     def _listens(self) -> bool:
         with socket.socket(socket.AF_UNIX) as attempt:

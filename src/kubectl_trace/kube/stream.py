@@ -16,14 +16,14 @@ from kubectl_trace.errors import (
 )
 from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube import traces
-from kubectl_trace.kube.client import GoneError, UnavailableError
+from kubectl_trace.kube.client import UnavailableError
 from kubectl_trace.kube.control import ControlChannel
 from kubectl_trace.results.events import Ended, Notice, Records
 from kubectl_trace.results.reader import RecordReader
 from kubectl_trace.trace import Hello, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from kubectl_trace.kube.client import Client, Object, Stream
     from kubectl_trace.results.events import Sink
@@ -39,8 +39,6 @@ _HOPELESS = {
     "RunContainerError",
     "CrashLoopBackOff",
 }
-_WATCH_SECONDS = 300
-_RECONNECT = 1.0  # seconds between two attempts to read on
 _HELLO_TIMEOUT = 15.0
 """Seconds for the kubelet to let us attach; the runner waits for a client twice as long."""
 
@@ -54,6 +52,7 @@ class TraceStream:
         """`timeout`: seconds for the runner to start. `owned`: the trace shall end with us."""
         self._client = client
         self._namespace = namespace
+        self._id = trace_id
         self._name = jobs.name_of(trace_id)
         self._pods = f"/api/v1/namespaces/{namespace}/pods"
         self._selector = {"labelSelector": f"{jobs.LABEL_ID}={trace_id}"}
@@ -114,6 +113,10 @@ class TraceStream:
         except TraceError as error:
             if not self._closed:
                 sink(Ended(error))
+        except Exception as error:
+            # Without its end the client would wait for ever.
+            sink(Ended(TraceError(f"kubectl trace itself failed: {error!r}")))
+            raise
 
     # From creation to the running container.
 
@@ -121,7 +124,7 @@ class TraceStream:
         pod = self._wait_for_start(sink)
         self._pod_name = pod["metadata"]["name"]
         self._started.set()
-        if self._owned and not _has_terminated(pod):
+        if self._owned and not traces.has_terminated(pod):
             threading.Thread(
                 target=self._guarded, args=(self._say_hello, sink), name="hello", daemon=True
             ).start()
@@ -136,11 +139,11 @@ class TraceStream:
             except ForbiddenError:
                 raise
             except TraceError:
-                if _has_terminated(self._pod()):
+                if traces.has_terminated(self._pod()):
                     return
                 if time.monotonic() > end:
                     raise
-                time.sleep(_RECONNECT)
+                time.sleep(traces.RECONNECT)
             else:
                 return
 
@@ -150,8 +153,8 @@ class TraceStream:
         timer.daemon = True
         timer.start()
         try:
-            for pod in self._pod_states():
-                if _runs(pod) or _has_terminated(pod):
+            for pod in traces.pod_states(self._client, self._namespace, self._id):
+                if "running" in traces.runner_state(pod) or traces.has_terminated(pod):
                     return pod
                 self._explain(pod, sink)
         finally:
@@ -199,23 +202,6 @@ class TraceStream:
             return f"the pod is {pods[0]['status']['phase']} on node {node}; is its kubelet up?"
         return f"{warnings[-1]['reason']}: {warnings[-1]['message']}"
 
-    def _pod_states(self) -> Iterator[Object]:
-        """The trace's pod, each time it changes, until it is deleted."""
-        while not self._closed:
-            try:
-                listed = self._client.get(self._pods, self._selector)
-                yield from listed["items"]
-                version = listed["metadata"]["resourceVersion"]
-                query = {**self._selector, "resourceVersion": version}
-                for event in self._client.watch(self._pods, query, seconds=_WATCH_SECONDS):
-                    if event["type"] == "DELETED":
-                        return
-                    yield event["object"]
-            except GoneError:
-                continue
-            except UnavailableError:
-                time.sleep(_RECONNECT)  # the time-out for the start bounds it
-
     def _watch_job_events(self, sink: Sink) -> None:
         """The Job controller says in events, and nowhere else, why it can't create the pod."""
         path = f"/api/v1/namespaces/{self._namespace}/events"
@@ -235,7 +221,7 @@ class TraceStream:
     def _read_log(self, sink: Sink) -> None:
         """Reads the log to its end; where it breaks off, again, without what has come already."""
         while not self._closed:
-            before_read = _has_terminated(self._pod())
+            before_read = traces.has_terminated(self._pod())
             self._reader.restart()
             try:
                 self._read_log_once(sink)
@@ -246,7 +232,7 @@ class TraceStream:
                 return
             if before_read:
                 raise _no_summary(self._pod())
-            time.sleep(_RECONNECT if not _has_terminated(self._pod()) else 0)
+            time.sleep(traces.RECONNECT if not traces.has_terminated(self._pod()) else 0)
 
     def _read_log_once(self, sink: Sink) -> None:
         query = {"container": jobs.CONTAINER, "follow": "true"}
@@ -262,13 +248,24 @@ class TraceStream:
             try:
                 return self._client.get(f"{self._pods}/{self._pod_name}")
             except NotFoundError as error:
-                raise TraceError(
-                    "the trace's pod was deleted: its last records and maps are lost"
-                ) from error
+                raise self._pod_is_gone() from error
             except UnavailableError:
                 if self._closed:
                     raise
-                time.sleep(_RECONNECT)
+                time.sleep(traces.RECONNECT)
+
+    def _pod_is_gone(self) -> TraceError:
+        """Why there is no pod any more: the Job controller deletes it at the Job's own deadline."""
+        try:
+            job = self._client.get(
+                f"/apis/batch/v1/namespaces/{self._namespace}/jobs", self._selector
+            )["items"][0]
+        except (TraceError, IndexError):
+            job = {}
+        reasons = [each.get("reason") for each in job.get("status", {}).get("conditions") or []]
+        if "DeadlineExceeded" in reasons:
+            return DeadlineError("the Job's deadline ended the runner; its maps are lost")
+        return TraceError("the trace's pod was deleted: its last records and maps are lost")
 
 
 def _prepare_control(sink: Sink) -> None:
@@ -289,27 +286,10 @@ def init_log(client: Client, pod: Object) -> str:
         return ""
 
 
-def _state(pod: Object) -> Object:
-    statuses = pod.get("status", {}).get("containerStatuses") or []
-    return next(
-        (status.get("state", {}) for status in statuses if status["name"] == jobs.CONTAINER), {}
-    )
-
-
-def _runs(pod: Object) -> bool:
-    return "running" in _state(pod)
-
-
-def _has_terminated(pod: Object) -> bool:
-    return "terminated" in _state(pod)
-
-
 def _no_summary(pod: Object) -> TraceError:
-    terminated = _state(pod).get("terminated", {})
+    terminated = traces.runner_state(pod).get("terminated", {})
     reason = terminated.get("reason", "unknown")
     message = terminated.get("message", "")
-    if pod.get("status", {}).get("reason") == "DeadlineExceeded":
-        return DeadlineError("the Job's deadline ended the runner before its maps were collected")
     text = f"the runner ended without a summary: {reason}"
     if terminated.get("exitCode") is not None:
         text += f", exit code {terminated['exitCode']}"

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
+import time
 from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import Exit, NotFoundError, StartError, TraceError
 from kubectl_trace.kube import job as jobs
+from kubectl_trace.kube.client import GoneError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kubectl_trace.kube.client import Client, Object
     from kubectl_trace.trace import Trace
+
+
+_WATCH_SECONDS = 300
+RECONNECT = 1.0  # seconds between two attempts to reach an API server that is away
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,9 @@ def create(client: Client, trace: Trace, job: Object) -> Object:
             f"/api/v1/namespaces/{namespace}/configmaps",
             jobs.config_map(trace, created),
         )
-    except TraceError:
-        delete(client, namespace, created["metadata"]["name"], now=True)
+    except BaseException:  # Ctrl-C, too
+        with contextlib.suppress(TraceError):
+            delete(client, namespace, created["metadata"]["name"], now=True)
         raise
     return created
 
@@ -108,8 +116,9 @@ def find(client: Client, namespace: str, text: str) -> Found:
         NotFoundError: there is none in the namespace.
     """
     trace_id = jobs.id_of(text)
-    found = _list(client, namespace, f"{jobs.LABEL_ID}={trace_id}" if trace_id else jobs.LABEL_ID)
-    if not trace_id or not found:
+    is_id = re.fullmatch(r"[\w.-]+", trace_id, re.ASCII)
+    found = _list(client, namespace, f"{jobs.LABEL_ID}={trace_id}") if is_id else []
+    if not found:
         raise NotFoundError(f"no trace {text} in namespace {namespace}")
     return found[0]
 
@@ -210,56 +219,94 @@ def grace(found: Found) -> float:
     return float(seconds)
 
 
-def wait_for_end(client: Client, found: Found) -> None:
-    """Waits until a trace that was told to stop has ended.
+def pod_states(client: Client, namespace: str, trace_id: str) -> Iterator[Object]:
+    """The trace's pod, now and each time it changes, until it is deleted.
+
+    An API server that is away for a while is waited for.
 
     Raises:
-        TraceError: it hasn't ended within its grace period.
+        ForbiddenError, TraceError: as the API server answers.
     """
-    limit = int(grace(found)) + 30
-    path = f"/api/v1/namespaces/{found.namespace}/pods"
-    query = {"labelSelector": f"{jobs.LABEL_ID}={found.id}"}
-    for event in client.watch(path, query, seconds=limit):
-        if event["type"] == "DELETED" or _has_ended(event["object"]):
+    path = f"/api/v1/namespaces/{namespace}/pods"
+    query = {"labelSelector": f"{jobs.LABEL_ID}={trace_id}"}
+    seen = False
+    while True:
+        try:
+            listed = client.get(path, query)
+            if seen and not listed["items"]:
+                return
+            for pod in listed["items"]:
+                seen = True
+                yield pod
+            since = {**query, "resourceVersion": listed["metadata"]["resourceVersion"]}
+            for event in client.watch(path, since, seconds=_WATCH_SECONDS):
+                if event["type"] == "DELETED":
+                    return
+                seen = True
+                yield event["object"]
+        except GoneError:
+            continue
+        except UnavailableError:
+            time.sleep(RECONNECT)
+
+
+def wait_for_end(client: Client, found: Found) -> None:
+    """Waits until a trace that was told to stop has ended: its runner bounds the time.
+
+    Raises:
+        TraceError: as the API server answers.
+    """
+    for pod in pod_states(client, found.namespace, found.id):
+        if has_terminated(pod):
             return
-    raise TraceError(f"trace {found.id} did not end within {limit} s")
+
+
+def runner_state(pod: Object) -> Object:
+    """The state of the runner's container: `running`, `waiting` or `terminated`, with details."""
+    statuses = pod.get("status", {}).get("containerStatuses") or []
+    state: Object = next(
+        (status.get("state", {}) for status in statuses if status["name"] == jobs.CONTAINER), {}
+    )
+    return state
+
+
+def has_terminated(pod: Object) -> bool:
+    """Whether the runner has run and ended."""
+    return "terminated" in runner_state(pod)
 
 
 def changes(client: Client, namespace: str) -> Iterator[Found]:
     """Each trace whenever its Job or its pod changes, without an end."""
     within = f"namespaces/{namespace}/" if namespace else ""
-    paths = (f"/apis/batch/v1/{within}jobs", f"/api/v1/{within}pods")
-    events: SimpleQueue[Object | TraceError] = SimpleQueue()
-    for path in paths:
-        threading.Thread(target=_watch_into, args=(client, path, events), daemon=True).start()
-    known_jobs: dict[str, Object] = {}
-    known_pods: dict[str, Object] = {}
+    events: SimpleQueue[tuple[str, Object] | TraceError] = SimpleQueue()
+    for kind, path in (("job", f"/apis/batch/v1/{within}jobs"), ("pod", f"/api/v1/{within}pods")):
+        threading.Thread(target=_watch_into, args=(client, kind, path, events), daemon=True).start()
+    known: dict[str, dict[str, Object]] = {"job": {}, "pod": {}}
     while True:
         event = events.get()
         if isinstance(event, TraceError):
             raise event
-        changed = event["object"]
+        kind, changed = event[0], event[1]["object"]
         trace_id = changed["metadata"]["labels"][jobs.LABEL_ID]
-        is_job = "backoffLimit" in changed["spec"]
-        (known_jobs if is_job else known_pods)[trace_id] = changed
-        if event["type"] == "DELETED":
-            (known_jobs if is_job else known_pods).pop(trace_id)
-            if is_job:
+        known[kind][trace_id] = changed
+        if event[1]["type"] == "DELETED":
+            del known[kind][trace_id]
+            if kind == "job":
                 changed["metadata"].setdefault("deletionTimestamp", "")
                 yield Found(changed, None)
-        elif trace_id in known_jobs:
-            yield Found(known_jobs[trace_id], known_pods.get(trace_id))
+        elif trace_id in known["job"]:
+            yield Found(known["job"][trace_id], known["pod"].get(trace_id))
 
 
-def _watch_into(client: Client, path: str, events: SimpleQueue[Object | TraceError]) -> None:
-    try:
-        while True:
+def _watch_into(
+    client: Client, kind: str, path: str, events: SimpleQueue[tuple[str, Object] | TraceError]
+) -> None:
+    while True:
+        try:
             for event in client.watch(path, {"labelSelector": jobs.LABEL_ID}, seconds=3600):
-                events.put(event)
-    except TraceError as error:
-        events.put(error)
-
-
-def _has_ended(pod: Object) -> bool:
-    statuses = pod.get("status", {}).get("containerStatuses") or []
-    return any("terminated" in status.get("state", {}) for status in statuses)
+                events.put((kind, event))
+        except UnavailableError:
+            time.sleep(RECONNECT)
+        except TraceError as error:
+            events.put(error)
+            return

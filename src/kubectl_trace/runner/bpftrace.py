@@ -66,7 +66,8 @@ def start(
 ) -> subprocess.Popen[bytes]:
     """Starts bpftrace on a program; it dies with us, and a terminal's Ctrl-C doesn't reach it."""
     return subprocess.Popen(
-        [binary, "-f", "json", *options, str(program), *parameters],
+        # After --, no parameter of the user's is an option.
+        [binary, "-f", "json", *options, "--", str(program), *parameters],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

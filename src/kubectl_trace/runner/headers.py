@@ -2,7 +2,7 @@
 
 bpftrace looks for them where BPFTRACE_KERNEL_SOURCE and BPFTRACE_KERNEL_BUILD say (bpftrace
 docs/man/adoc/bpftrace.adoc), so they are put at `source` and `build` of one folder that the trace's
-pod shares. The node's files are read through /proc/1/root: the pod has the node's PID namespace.
+pod shares. The init container has the node's root folder, to read, at /node.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from pathlib import Path
 
 from kubectl_trace.errors import Exit, StartError
 
-_NODE = Path("/proc/1/root")
+_NODE = Path("/node")
+_KHEADERS = Path("/sys/kernel/kheaders.tar.xz")  # CONFIG_IKHEADERS
 _TIMEOUT = 30.0  # seconds for the mirror to answer
 _LARGEST_ARCHIVE = 512 << 20  # bytes: Debian's largest is a tenth of it
 _SYMLINKS = 40  # as many as the kernel follows, path_resolution(7)
@@ -46,13 +47,13 @@ def _fetch(directory: Path, release: str, mirror: str, node: Path) -> str:
         folder = Path(new)
         where = (
             _from_modules(folder, release, node)
-            or _from_kheaders(folder, node)
+            or _from_kheaders(folder)
             or (mirror and _from_mirror(folder, release, mirror))
         )
         if not where:
             raise StartError(
                 f"the node has none for its kernel {release} (/lib/modules/{release}/build, "
-                "/sys/kernel/kheaders.tar.xz); install its headers package, name a mirror with "
+                f"{_KHEADERS}); install its headers package, name a mirror with "
                 "--headers-mirror, or leave the #include away where BTF knows the types"
             )
         for name in ("build", "source"):
@@ -71,12 +72,11 @@ def _from_modules(folder: Path, release: str, node: Path) -> str:
     return f"the node's {modules}"
 
 
-def _from_kheaders(folder: Path, node: Path) -> str:
-    archive = node / "sys/kernel/kheaders.tar.xz"  # CONFIG_IKHEADERS
-    if not archive.exists():
+def _from_kheaders(folder: Path) -> str:
+    if not _KHEADERS.exists():
         return ""
-    _unpack(archive, folder)
-    return "the node's /sys/kernel/kheaders.tar.xz"
+    _unpack(_KHEADERS, folder)
+    return f"the kernel's {_KHEADERS}"
 
 
 def _from_mirror(folder: Path, release: str, mirror: str) -> str:

@@ -15,6 +15,7 @@ import msgspec
 from kubectl_trace.errors import TraceError
 from kubectl_trace.results.events import Ended, Records
 from kubectl_trace.results.reader import RecordReader
+from kubectl_trace.trace import Hello
 
 if TYPE_CHECKING:
     from kubectl_trace.results.events import Sink
@@ -47,6 +48,7 @@ class LocalRunner:
             self._child = subprocess.Popen(
                 [
                     sys.executable,
+                    "-P",  # root must not import what lies in the user's folder
                     "-m",
                     "kubectl_trace.runner",
                     "trace",
@@ -59,6 +61,7 @@ class LocalRunner:
                 start_new_session=True,
                 env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
             )
+        self.send(Hello())
         threading.Thread(target=self._follow, args=(sink,), name="local", daemon=True).start()
 
     def send(self, message: Control) -> None:

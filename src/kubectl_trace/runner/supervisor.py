@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 CLIENT_TIMEOUT = 30.0
 """Seconds in which the client of an attached trace must have said hello."""
 
+_LONGEST_WAIT = 3600.0  # seconds: epoll takes no more than 2^31 milliseconds
 _CHUNK = 1 << 20  # bytes a read: a pipe's largest buffer
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
@@ -83,39 +84,45 @@ class Supervisor:
         """Runs until bpftrace has ended and its output is read; what the summary record says."""
         assert self._child.stdout is not None
         assert self._child.stderr is not None
-        open_outputs = 2
-        stdout, stderr = Lines(), Lines()
+        outputs = {
+            self._child.stdout.fileno(): (Lines(), self._on_stdout),
+            self._child.stderr.fileno(): (Lines(), self._on_stderr),
+        }
         control = Lines()
-        self._register(self._child.stdout.fileno(), "stdout")
-        self._register(self._child.stderr.fileno(), "stderr")
+        child_fd = os.pidfd_open(self._child.pid)
+        for fd in (*outputs, child_fd):
+            self._selector.register(fd, selectors.EVENT_READ)
         if self._control_fd is not None:
             # Not every standard input can be waited for (/dev/null); then nobody speaks to us.
             with contextlib.suppress(PermissionError):
-                self._register(self._control_fd, "control")
+                self._selector.register(self._control_fd, selectors.EVENT_READ)
         with _Signals() as signals:
-            self._register(signals.fd, "signal")
-            while open_outputs:
+            self._selector.register(signals.fd, selectors.EVENT_READ)
+            ended = False
+            while not ended:
                 for key, _ in self._selector.select(self._next_timer()):
+                    if key.fd == child_fd:
+                        ended = True
+                        continue
                     data = os.read(key.fd, _CHUNK)
-                    if key.data == "signal":
+                    if key.fd == signals.fd:
                         self._stop("stopped")
-                    elif key.data == "control":
+                    elif key.fd == self._control_fd:
                         self._on_control(control.feed(data), ended=not data)
                     else:
+                        lines, handle = outputs[key.fd]
+                        handle(lines.feed(data))
                         if not data:
                             self._selector.unregister(key.fd)
-                            open_outputs -= 1
-                        if key.data == "stdout":
-                            self._on_stdout(stdout.feed(data))
-                        else:
-                            self._on_stderr(stderr.feed(data))
                 self._fire_timers()
                 self._flush()
-            status = self._child.wait()
-        return self._summary(status)
-
-    def _register(self, fd: int, name: str) -> None:
-        self._selector.register(fd, selectors.EVENT_READ, name)
+            # Its own children may hold the pipes open: what is in them now is all that counts.
+            for fd, (lines, handle) in outputs.items():
+                handle(lines.feed(_read_rest(fd)) + lines.feed(b""))
+            self._flush()
+        os.close(child_fd)
+        self._selector.close()
+        return self._summary(self._child.wait())
 
     def _set_timer(self, name: str, seconds: float, action: Callable[[], None]) -> None:
         self._timers[name] = (time.monotonic() + seconds, action)
@@ -123,7 +130,8 @@ class Supervisor:
     def _next_timer(self) -> float | None:
         if not self._timers:
             return None
-        return max(0.0, min(due for due, _ in self._timers.values()) - time.monotonic())
+        remaining = min(due for due, _ in self._timers.values()) - time.monotonic()
+        return min(max(0.0, remaining), _LONGEST_WAIT)
 
     def _fire_timers(self) -> None:
         now = time.monotonic()
@@ -207,7 +215,9 @@ class Supervisor:
         exit_code, reason, message = int(Exit.DONE), self._reason or "finished", ""
         if self._killed:
             exit_code, message = self._after_kill(reason)
-        elif status != 0 and not self._ready and not self._writer.delivered:
+        elif self._reason and not self._ready:
+            message = "stopped before its probes were attached"
+        elif status > 0 and not self._ready and not self._writer.delivered:
             exit_code, reason = Exit.REFUSED, "refused"
             message = "bpftrace refused the program"
         elif status != 0:
@@ -251,6 +261,16 @@ class _Signals:
     @staticmethod
     def _ignore(number: int, frame: object) -> None:
         """Python writes the signal's number to the wake-up descriptor; nothing is left to do."""
+
+
+def _read_rest(fd: int) -> bytes:
+    """What is left in a pipe."""
+    os.set_blocking(fd, False)
+    rest = bytearray()
+    with contextlib.suppress(BlockingIOError):
+        while data := os.read(fd, _CHUNK):
+            rest += data
+    return bytes(rest)
 
 
 def summary_record(writer: RecordWriter, summary: Summary) -> None:
