@@ -67,7 +67,13 @@ def runner_image() -> str:
 
 @pytest.fixture(autouse=True)
 def _leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
-    """No test leaves a proxy's folder behind, and each ends with no trace in the cluster."""
+    """After each test there is no trace in the cluster and no folder of ours in /tmp."""
+    before = folders()
     yield
     if "cluster" in request.fixturenames:
         command.trace("delete", "--all", "-A", "--now")
+    command.wait_until(lambda: folders() <= before, "no folder is left in /tmp", 20)
+
+
+def folders() -> set[str]:
+    return {path.name for path in Path("/tmp").glob("kubectl-trace-*")}

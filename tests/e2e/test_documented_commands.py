@@ -73,7 +73,8 @@ def test_a_documented_command_works(
         .replace("~/.config/fish/completions", str(tmp_path))
     )
     run = "exec " if "<(" not in line and "|" not in line else ""
-    command = Command("bash", "-c", f"cd '{EXAMPLES}' && {run}{line}")
+    folder = REPOSITORY if "docs/examples/" in line else EXAMPLES
+    command = Command("bash", "-c", f"cd '{folder}' && {run}{line}")
     if ENDLESS.search(text):
         command.wait_for("NAMESPACE" if " get " in text else "tick" if running else "attached ")
         command.interrupt()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import array
+import fcntl
 import json
 import os
 import re
 import signal
 import subprocess
+import termios
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .command import Command, start, trace, wait_until
+from .command import BIN, Command, start, trace, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -52,6 +55,62 @@ def test_a_process_that_is_not_there_is_named() -> None:
     result = trace("run", "local/4194300", "-e", FOREVER)
     assert result.code == 3, result
     assert "4194300" in result.stderr
+
+
+def test_a_trace_runs_longer_than_a_client_may_take_to_come() -> None:
+    # The runner's own limit is 30 s; a local client must have said hello at once.
+    command = start("run", "local", "-e", FOREVER, "--deadline", "33s")
+    result = command.finish()
+    assert result.stderr.rstrip().splitlines()[-1].startswith("deadline: "), result
+
+
+def test_modules_in_the_users_folder_are_not_imported(tmp_path: Path) -> None:
+    (tmp_path / "msgspec.py").write_text("raise SystemExit('imported as root')")
+    program = 'BEGIN { printf("fine\\n"); exit(); }'
+    words = ["kubectl-trace", "run", "local", "-e", program]
+    result = Command("bash", "-c", f'cd {tmp_path} && exec "$@"', "bash", *words).finish()
+    assert (result.code, result.stdout) == (0, "fine\n"), result
+
+
+def test_a_parameter_is_never_an_option_of_bpftrace() -> None:
+    program = 'BEGIN { printf("%s\\n", str($1)); exit(); }'
+    result = trace("run", "local", "-e", program, "--args=--unsafe")
+    assert (result.code, result.stdout) == (0, "--unsafe\n"), result
+
+
+def test_a_terminal_that_blocks_does_not_block_ctrl_c() -> None:
+    program = 'tracepoint:raw_syscalls:sys_enter { printf("%s %d\\n", comm, args->id); }'
+    reading, writing = os.pipe()
+    with open(os.devnull) as nothing:
+        child = subprocess.Popen(
+            [str(BIN / "kubectl-trace"), "run", "local", "-e", program],
+            stdin=nothing,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+        )
+    os.close(writing)
+    assert child.stderr is not None
+    try:
+        while b"attached" not in child.stderr.readline():
+            assert child.poll() is None
+        wait_until(lambda: _pipe_is_full(reading), "nobody reads, and the pipe is full")
+        for expected in (b"stopping", b"giving up"):
+            child.send_signal(signal.SIGINT)
+            while expected not in (line := child.stderr.readline()):
+                assert line
+        child.send_signal(signal.SIGINT)
+        assert child.wait(20) == 130
+    finally:
+        os.close(reading)
+        child.kill()
+        child.wait()
+        child.stderr.close()
+
+
+def _pipe_is_full(fd: int) -> bool:
+    waiting = array.array("i", [0])
+    fcntl.ioctl(fd, termios.FIONREAD, waiting)
+    return waiting[0] >= 60000
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -56,9 +56,12 @@ def test_attach_gives_a_failed_traces_exit_code(cluster: Cluster, node: str) -> 
     assert "nonsense" in result.stderr
 
 
-def test_a_detached_trace_outlives_a_killed_attach(cluster: Cluster, running: str) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+def test_a_detached_trace_outlives_a_killed_attach(
+    cluster: Cluster, running: str, number: signal.Signals
+) -> None:
     command = start("attach", running).wait_for("tick")
-    command.signal(signal.SIGKILL)
+    command.signal(number)
     command.finish()
     ticks = trace("logs", running).stdout.count("tick")
     wait_until(lambda: trace("logs", running).stdout.count("tick") > ticks + 1, "it ticks on")

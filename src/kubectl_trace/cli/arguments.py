@@ -86,8 +86,6 @@ def verb_parser(verb: str, description: str, examples: str, usage: str) -> Parse
         group.add_argument(
             f"--{name}",
             action=_PassOn,
-            nargs="?",
-            const="true",
             default=argparse.SUPPRESS,
             help=argparse.SUPPRESS,
         )
@@ -137,6 +135,12 @@ def split_at_dashes(argv: Sequence[str]) -> tuple[list[str], list[str]]:
         return words, []
     at = words.index("--")
     return words[:at], words[at + 1 :]
+
+
+def spell_out_switches(argv: Sequence[str]) -> list[str]:
+    """`--flag` as `--flag=VALUE` for the flags that take a value only with `=`, as kubectl's do."""
+    values = {f"--{name}": "true" for name in _SWITCHES} | {"--dry-run": "client"}
+    return [f"{word}={values[word]}" if word in values else word for word in argv]
 
 
 def duration(text: str) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from kubectl_trace.cli.arguments import duration, verb_parser
-from kubectl_trace.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +27,7 @@ def parser() -> Parser:
         "TRACE [flags]",
     )
     result.add_argument("trace", metavar="TRACE", help="a trace's ID or name")
-    result.add_argument("-o", "--output", default="text", metavar="FORMAT", help="text or json")
+    result.add_argument("-o", "--output", default="text", choices=["text", "json"])
     result.add_argument(
         "--timeout", type=duration, default=120.0, metavar="TIME", help="wait for the start (2m)"
     )
@@ -38,16 +37,16 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from kubectl_trace.cli.cluster import Cluster
-    from kubectl_trace.cli.follow import follow
-    from kubectl_trace.cli.printer import FORMATS, printer
+    from kubectl_trace.cli.follow import Interrupts, follow
+    from kubectl_trace.cli.printer import printer
     from kubectl_trace.kube import traces
     from kubectl_trace.kube.stream import TraceStream
 
-    if arguments.output not in FORMATS:
-        raise UsageError(f"-o {arguments.output}: there is {' and '.join(FORMATS)}")
     with Cluster(arguments) as cluster:
         found = traces.find(cluster.client, cluster.namespace, arguments.trace)
         stream = TraceStream(
             cluster.client, found.namespace, found.id, timeout=arguments.timeout, owned=False
         )
-        return follow(stream, printer(arguments.output), grace=traces.grace(found))
+        with Interrupts(owned=False) as interrupts:
+            shown = printer(arguments.output)
+            return follow(stream, shown, interrupts, grace=traces.grace(found))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.cli.arguments import note
+from kubectl_trace.errors import UsageError
 from kubectl_trace.kube.proxy import Proxy, kubectl
 
 if TYPE_CHECKING:
@@ -56,7 +58,10 @@ class Cluster:
     def namespace(self) -> str:
         """The namespace: the flag's, else the context's, else the pod's that we run in."""
         if self._arguments.namespace:
-            return str(self._arguments.namespace)
+            namespace = str(self._arguments.namespace)
+            if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", namespace):
+                raise UsageError(f"{namespace!r} is no name of a namespace")
+            return namespace
         return str(self._context.get("namespace") or _in_cluster_namespace() or "default")
 
     @property

@@ -30,13 +30,6 @@ _TYPES = {
     "local/": "a process of this machine",
 }
 _TRACE_VERBS = ("attach", "logs", "get", "stop", "delete")
-_FORMATS = {
-    "run": ("text", "json", "yaml"),
-    "attach": ("text", "json"),
-    "logs": ("text", "json"),
-    "get": ("wide", "json", "yaml", "name"),
-    "version": ("text", "json"),
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -68,7 +61,7 @@ def complete(before: Sequence[str], word: str) -> tuple[Iterable[str], int]:
     parser = module.parser()
     actions = {flag: action for action in parser._actions for flag in action.option_strings}
     if rest and rest[-1] in actions and actions[rest[-1]].nargs is None:
-        return _values(verb, actions[rest[-1]], rest)
+        return _values(actions[rest[-1]], rest)
     if word.startswith("-"):
         return [
             f"{flag}\t{action.help}"
@@ -84,12 +77,10 @@ def complete(before: Sequence[str], word: str) -> tuple[Iterable[str], int]:
     return [], _NO_FILES
 
 
-def _values(verb: str, action: argparse.Action, rest: Sequence[str]) -> tuple[Iterable[str], int]:
+def _values(action: argparse.Action, rest: Sequence[str]) -> tuple[Iterable[str], int]:
     """Candidates for the value of a flag."""
     if action.choices:
         return [str(choice) for choice in action.choices], _NO_FILES
-    if action.dest == "output":
-        return _FORMATS[verb], _NO_FILES
     if action.dest in ("namespace", "target_namespace"):
         return _names(rest, "/api/v1/namespaces"), _NO_FILES
     if action.dest == "container":

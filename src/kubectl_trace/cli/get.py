@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.cli.arguments import complain, note, verb_parser
 from kubectl_trace.errors import Exit, TraceError, UsageError
+from kubectl_trace.results.terminal import escape
 
 if TYPE_CHECKING:
     import argparse
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
 
     from kubectl_trace.cli.arguments import Parser
     from kubectl_trace.cli.cluster import Cluster
-    from kubectl_trace.kube.client import Client
     from kubectl_trace.kube.traces import Found
 
 _EXAMPLES = """\
@@ -45,9 +45,7 @@ def parser() -> Parser:
     result.add_argument("traces", metavar="TRACE", nargs="*", help="a trace's ID or name")
     result.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
     result.add_argument("-w", "--watch", action="store_true", help="go on with a line each change")
-    result.add_argument(
-        "-o", "--output", default="table", metavar="FORMAT", help=", ".join(_FORMATS)
-    )
+    result.add_argument("-o", "--output", default="table", choices=_FORMATS)
     result.add_argument("--no-headers", action="store_true", help="leave the table's head away")
     return result
 
@@ -56,8 +54,6 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from kubectl_trace.cli.cluster import Cluster
 
-    if arguments.output not in _FORMATS:
-        raise UsageError(f"-o {arguments.output}: there is {', '.join(_FORMATS)}")
     if arguments.watch and arguments.output in ("json", "yaml"):
         raise UsageError(f"-w and -o {arguments.output} do not go together")
     with Cluster(arguments) as cluster:
@@ -98,18 +94,12 @@ def _watch(arguments: argparse.Namespace, cluster: Cluster, shown: Iterable[Foun
     wanted = {id_of(text) for text in arguments.traces}
     states = {found.id: str(traces.status(found)) for found in shown}
     namespace = "" if arguments.all_namespaces else cluster.namespace
-    for found in _changes(cluster.client, namespace):
+    for found in traces.changes(cluster.client, namespace):
         state = str(traces.status(found))
         if (not wanted or found.id in wanted) and states.get(found.id) != state:
             states[found.id] = state
             _print(arguments, [found], head=False)
             sys.stdout.flush()
-
-
-def _changes(client: Client, namespace: str) -> Iterable[Found]:
-    from kubectl_trace.kube import traces
-
-    return traces.changes(client, namespace)
 
 
 def _print(arguments: argparse.Namespace, found: Sequence[Found], *, head: bool) -> None:
@@ -121,9 +111,14 @@ def _print(arguments: argparse.Namespace, found: Sequence[Found], *, head: bool)
     else:
         wide = arguments.output == "wide"
         columns = _COLUMNS + (_WIDE if wide else ())
-        rows = [[row[column] for column in columns] for row in map(_row, found)]
+        # Whoever may create Jobs writes their annotations.
+        rows = [[_one_line(row[column]) for column in columns] for row in map(_row, found)]
         print(_table([list(columns), *rows] if head else rows), end="")
     sys.stdout.flush()
+
+
+def _one_line(cell: str) -> str:
+    return escape(cell.replace("\n", "\\n").replace("\t", "\\t"))
 
 
 def _print_objects(arguments: argparse.Namespace, found: Sequence[Found]) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace.cli.arguments import complain, note, verb_parser
-from kubectl_trace.errors import Exit, NotFoundError, UsageError
+from kubectl_trace.errors import Exit, NotFoundError
 
 if TYPE_CHECKING:
     import argparse
@@ -36,18 +36,15 @@ def parser() -> Parser:
     result.add_argument("trace", metavar="TRACE", help="a trace's ID or name")
     result.add_argument("-f", "--follow", action="store_true", help="read on until the trace ends")
     result.add_argument("--timestamps", action="store_true", help="the time before each line")
-    result.add_argument("-o", "--output", default="text", metavar="FORMAT", help="text or json")
+    result.add_argument("-o", "--output", default="text", choices=["text", "json"])
     return result
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from kubectl_trace.cli.cluster import Cluster
-    from kubectl_trace.cli.printer import FORMATS
     from kubectl_trace.kube import traces
 
-    if arguments.output not in FORMATS:
-        raise UsageError(f"-o {arguments.output}: there is {' and '.join(FORMATS)}")
     with Cluster(arguments) as cluster:
         found = traces.find(cluster.client, cluster.namespace, arguments.trace)
         if found.pod is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -52,6 +53,9 @@ Exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         return _main(list(sys.argv[1:] if argv is None else argv))
     except TraceError as error:
@@ -60,6 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         arguments.silence_stdout()
         return int(Exit.DONE)
+    except OSError as error:
+        arguments.complain(str(error))
+        return int(Exit.FAILED)
     except KeyboardInterrupt:
         return 130
 
@@ -81,6 +88,7 @@ def _main(argv: list[str]) -> int:
         raise UsageError(f"unknown verb {verb!r}; the verbs are {', '.join(VERBS)}")
     parser = module.parser()
     before, after = arguments.split_at_dashes(rest)
+    before = arguments.spell_out_switches(before)
     parsed = parser.parse_args(before)
     parsed.after_dashes = after
     return int(module.run(parsed))

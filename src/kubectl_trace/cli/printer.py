@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
@@ -11,13 +12,10 @@ import msgspec
 from kubectl_trace._version import __version__
 from kubectl_trace.cli.arguments import note
 from kubectl_trace.results.dialect import Output
+from kubectl_trace.results.terminal import escape, escape_json
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from kubectl_trace.results.record import Record
-
-FORMATS = ("text", "json")
 
 _MANY_PROBES = 50
 """Probes from which on detaching takes seconds: an RCU grace period, some 70 ms, each."""
@@ -58,11 +56,8 @@ class _TextPrinter:
         from kubectl_trace.results.text import render
 
         self._render = render
-        self._escape: Callable[[str], str] | None = None
-        if sys.stdout.isatty():
-            from kubectl_trace.results.terminal import escape
-
-            self._escape = escape
+        self._on_terminal = sys.stdout.isatty()
+        self._begins_line = True
         self._timestamps = timestamps
         self._probes = 0
         self._where = ""
@@ -77,7 +72,7 @@ class _TextPrinter:
         else:
             text = self._text(record)
             if self._timestamps:
-                text = _stamped(text, record.time)
+                text = self._stamped(text, record.time)
             self._write(text)
 
     def flush(self) -> None:
@@ -88,9 +83,18 @@ class _TextPrinter:
             return record.data if isinstance(record.data, str) else "".join(record.data)
         return self._render(Output(record.type, record.data))
 
+    def _stamped(self, text: str, seconds: float) -> str:
+        """The text with the time before each line that begins in it and isn't blank."""
+        stamp = timestamp(seconds)
+        parts: list[str] = []
+        for line in re.findall(r"[^\n]*\n|[^\n]+", text):
+            parts += [stamp, " ", line] if self._begins_line and line.strip() else [line]
+            self._begins_line = line.endswith("\n")
+        return "".join(parts)
+
     def _write(self, text: str) -> None:
-        if self._escape is not None:
-            text = self._escape(text)
+        if self._on_terminal:
+            text = escape(text)
         sys.stdout.write(text)
 
     def _about(self, record: Record) -> None:
@@ -122,6 +126,7 @@ class _JsonPrinter:
     def __init__(self) -> None:
         self._node = ""
         self._encode = msgspec.json.Encoder().encode
+        self._on_terminal = sys.stdout.isatty()
 
     def show(self, record: Record) -> None:
         if record.type == "start":
@@ -137,7 +142,10 @@ class _JsonPrinter:
                 "type": record.type,
                 "data": data,
             }
-            sys.stdout.buffer.write(self._encode(line) + b"\n")
+            encoded = self._encode(line)
+            if self._on_terminal:
+                encoded = escape_json(encoded.decode()).encode()
+            sys.stdout.buffer.write(encoded + b"\n")
 
     def flush(self) -> None:
         sys.stdout.buffer.flush()
@@ -160,10 +168,3 @@ def error_text(record: Record) -> str:
         f" (helper {data['helper']}, retcode {data.get('retcode')})" if "helper" in data else ""
     )
     return f"{where}: {said}{helper}" if where else f"{said}{helper}"
-
-
-def _stamped(text: str, seconds: float) -> str:
-    stamp = timestamp(seconds)
-    return "".join(
-        f"{stamp} {line}" if line.strip() else line for line in text.splitlines(keepends=True)
-    )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from kubectl_trace._version import __version__
 from kubectl_trace.cli.arguments import duration, note, verb_parser
-from kubectl_trace.errors import Exit, ForbiddenError, TraceError, UsageError
+from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, TraceError, UsageError
 from kubectl_trace.image import IMAGE
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kubectl_trace.cli.cluster import Cluster
     from kubectl_trace.kube.client import Object
     from kubectl_trace.kube.job import JobOptions
-    from kubectl_trace.kube.targets import Placement, Target
+    from kubectl_trace.kube.targets import Target
     from kubectl_trace.trace import Trace
 
 _EXAMPLES = """\
@@ -110,7 +110,7 @@ def parser() -> Parser:
     add("--ttl", type=duration, default=3600.0, metavar="TIME", help="keep a finished trace (1h)")
     add("--patch", default="", metavar="FILE", help="a patch for the Job, YAML or JSON")
     add("--patch-type", default="", help="json, merge or strategic")
-    add("--dry-run", nargs="?", const="client", default="none", choices=["none", "client"])
+    add("--dry-run", default="none", choices=["none", "client"], help="client: create nothing")
     return result
 
 
@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     target = targets.parse(arguments.target)
     container = _container(arguments, target)
-    _check(arguments)
+    _check(arguments, target)
     trace = _trace(arguments, target)
     if target.kind == "local":
         return _run_local(arguments, target, trace)
@@ -144,7 +144,7 @@ def _container(arguments: argparse.Namespace, target: Target) -> str:
     return container
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace, target: Target) -> None:
     if arguments.tracer != "bpftrace":
         raise UsageError(f"unknown tracer {arguments.tracer!r}; there is bpftrace")
     if arguments.output == "stdout":  # as the original calls it
@@ -160,6 +160,12 @@ def _check(arguments: argparse.Namespace) -> None:
         raise UsageError(f"--patch-type {arguments.patch_type}: json, merge or strategic")
     if arguments.deadline <= 0:
         raise UsageError("--deadline must be more than 0: a trace always ends")
+    if target.kind in ("node", "local") and arguments.process_selector:
+        raise UsageError(f"--process-selector chooses a process of a container; {target} has none")
+    if target.kind == "local":
+        for name in ("patch", "fetch_headers", "target_namespace", "image_pull_secret"):
+            if getattr(arguments, name):
+                raise UsageError(f"--{name.replace('_', '-')} means nothing for {target}")
     if arguments.process_selector:
         from kubectl_trace.runner.processes import parse_selector
 
@@ -215,7 +221,7 @@ def _program(arguments: argparse.Namespace) -> tuple[str, str]:
     if arguments.filename is None:
         text, name = arguments.eval or arguments.program or "", "stdin"  # as bpftrace -e says it
     elif arguments.filename == "-":
-        text, name = sys.stdin.read(), "stdin"
+        text, name = sys.stdin.buffer.read().decode(errors="surrogateescape"), "stdin"
     elif arguments.filename.startswith(("http://", "https://")):
         text, name = _download(arguments.filename), arguments.filename.rpartition("/")[2] or "stdin"
     else:
@@ -228,6 +234,8 @@ def _program(arguments: argparse.Namespace) -> tuple[str, str]:
             raise UsageError(f"{path}: not a text in UTF-8 ({error.reason})") from error
     if not text.strip():
         raise UsageError("the program is empty")
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise UsageError("the program is no text in UTF-8")
     return text, name
 
 
@@ -283,12 +291,14 @@ def _environment(pairs: list[str]) -> dict[str, str]:
 def _run_local(arguments: argparse.Namespace, target: Target, trace: Trace) -> int:
     if arguments.dry_run == "client":
         raise UsageError(f"{target} creates no objects")
-    from kubectl_trace.cli.follow import follow
+    from kubectl_trace.cli.follow import Interrupts, follow
     from kubectl_trace.cli.printer import printer
     from kubectl_trace.runner.local import LocalRunner
 
-    note(f"trace {trace.id} created")
-    return follow(LocalRunner(trace), printer(arguments.output), grace=trace.grace)
+    with Interrupts(owned=True) as interrupts:
+        note(f"trace {trace.id} created")
+        shown = printer(arguments.output)
+        return follow(LocalRunner(trace), shown, interrupts, grace=trace.grace)
 
 
 def _run_in_cluster(
@@ -321,32 +331,46 @@ def _run_in_cluster(
     if arguments.dry_run == "client":
         _print_objects([manifest, jobs.config_map(trace, manifest)], arguments.output)
         return Exit.DONE
+    if arguments.attach:
+        return _create_and_follow(arguments, cluster, trace, manifest)
     traces.create(cluster.client, trace, manifest)
-    note(f"trace {trace.id} created") if arguments.attach else print(f"trace {trace.id} created")
-    if not arguments.attach:
-        return Exit.DONE
-    return _attach(arguments, cluster, trace, placement)
+    print(f"trace {trace.id} created")
+    return Exit.DONE
 
 
-def _attach(
-    arguments: argparse.Namespace, cluster: Cluster, trace: Trace, placement: Placement
+def _create_and_follow(
+    arguments: argparse.Namespace, cluster: Cluster, trace: Trace, manifest: Object
 ) -> int:
-    from kubectl_trace.cli.follow import NeverStarted, follow
+    from kubectl_trace.cli.follow import Interrupts, NeverStarted, follow
     from kubectl_trace.cli.printer import printer
-    from kubectl_trace.kube import job as jobs
     from kubectl_trace.kube import traces
     from kubectl_trace.kube.stream import TraceStream
 
+    shown = printer(arguments.output)
     stream = TraceStream(
         cluster.client, cluster.namespace, trace.id, timeout=arguments.timeout, owned=True
     )
+    with Interrupts(owned=True) as interrupts:
+        traces.create(cluster.client, trace, manifest)
+        note(f"trace {trace.id} created")
+        try:
+            return follow(stream, shown, interrupts, grace=trace.grace)
+        except (TraceError, KeyboardInterrupt) as error:
+            if not stream.started or isinstance(error, NeverStarted | ForbiddenError):
+                # It never ran, or runs without a client to stop it: nothing worth reading later.
+                _take_back(cluster, manifest)
+            raise
+
+
+def _take_back(cluster: Cluster, manifest: Object) -> None:
+    from kubectl_trace.kube import traces
+
     try:
-        return follow(stream, printer(arguments.output), grace=trace.grace)
-    except (TraceError, KeyboardInterrupt) as error:
-        if not stream.started or isinstance(error, NeverStarted | ForbiddenError):
-            # It never ran, or runs without a client to stop it: nothing worth reading later.
-            traces.delete(cluster.client, cluster.namespace, jobs.name_of(trace.id), now=True)
-        raise
+        traces.delete(cluster.client, cluster.namespace, manifest["metadata"]["name"], now=True)
+    except NotFoundError:
+        return
+    except TraceError as error:
+        note(f"the trace's objects are still there: {error}")
 
 
 def _job_options(arguments: argparse.Namespace, cluster: Cluster, target: Target) -> JobOptions:

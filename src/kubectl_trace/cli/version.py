@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from kubectl_trace._version import __version__
 from kubectl_trace.cli.arguments import verb_parser
-from kubectl_trace.errors import Exit, TraceError, UsageError
+from kubectl_trace.errors import Exit, TraceError
 from kubectl_trace.image import IMAGE
 
 if TYPE_CHECKING:
@@ -31,14 +31,12 @@ def parser() -> Parser:
         "[--client] [-o json] [flags]",
     )
     result.add_argument("--client", action="store_true", help="do not ask the cluster")
-    result.add_argument("-o", "--output", default="text", metavar="FORMAT", help="text or json")
+    result.add_argument("-o", "--output", default="text", choices=["text", "json"])
     return result
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
-    if arguments.output not in ("text", "json"):
-        raise UsageError(f"-o {arguments.output}: there is text and json")
     versions = {"client": f"v{__version__}", "image": IMAGE}
     if not arguments.client:
         versions["server"] = _server(arguments)

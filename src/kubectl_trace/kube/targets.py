@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,9 @@ if TYPE_CHECKING:
     from kubectl_trace.kube.client import Client, Object
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
+
+# A DNS subdomain, as all names that a target can have (k8s.io/apimachinery, validation).
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 _KINDS = {
     "node": "node",
@@ -59,15 +63,15 @@ def parse(text: str) -> Target:
     """
     kind, slash, name = text.partition("/")
     if not slash:
-        if not text:
-            raise UsageError("the target is empty")
+        if not _NAME.fullmatch(text):
+            raise UsageError(f"{text!r} is no name of a node")
         return Target("local", "") if text == "local" else Target("node", text)
     if kind not in _KINDS:
         raise UsageError(
             f"{text!r}: unknown type {kind!r}; a target is NODE, node/NAME, pod/NAME, deploy/NAME, "
             "local or local/PID"
         )
-    if not name or "/" in name:
+    if not _NAME.fullmatch(name):
         raise UsageError(f"{text!r} names no {_KINDS[kind]}")
     if _KINDS[kind] == "local" and not name.isdigit():
         raise UsageError(f"{text!r}: local/PID takes the number of a process")
@@ -120,7 +124,7 @@ def pod_placement(pod: Object, container: str) -> Placement:
                 pod=name,
                 container=container,
                 # Every runtime's: containerd://ID, cri-o://ID, docker://ID.
-                container_id=status["containerID"].partition("://")[2],
+                container_id=status["containerID"].rpartition("://")[2],
             ),
         ),
         note=note,

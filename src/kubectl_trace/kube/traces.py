@@ -219,17 +219,18 @@ def grace(found: Found) -> float:
     return float(seconds)
 
 
-def pod_states(client: Client, namespace: str, trace_id: str) -> Iterator[Object]:
+def pod_states(
+    client: Client, namespace: str, trace_id: str, *, seen: bool = False
+) -> Iterator[Object]:
     """The trace's pod, now and each time it changes, until it is deleted.
 
-    An API server that is away for a while is waited for.
+    An API server that is away for a while is waited for. `seen`: the pod has been there.
 
     Raises:
         ForbiddenError, TraceError: as the API server answers.
     """
     path = f"/api/v1/namespaces/{namespace}/pods"
     query = {"labelSelector": f"{jobs.LABEL_ID}={trace_id}"}
-    seen = False
     while True:
         try:
             listed = client.get(path, query)
@@ -256,7 +257,7 @@ def wait_for_end(client: Client, found: Found) -> None:
     Raises:
         TraceError: as the API server answers.
     """
-    for pod in pod_states(client, found.namespace, found.id):
+    for pod in pod_states(client, found.namespace, found.id, seen=True):
         if has_terminated(pod):
             return
 

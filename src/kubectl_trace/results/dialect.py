@@ -100,7 +100,7 @@ def parse_line(line: bytes) -> Output | None:
         return _parse_text(_join_bytes(_to_text(line, "\\\\x")), line)
     try:
         output = _decode_output(line)
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         if not line.strip():
             return None
         return _parse_text(_to_text(line, "\\\\x"), line)
@@ -113,7 +113,7 @@ def _parse_text(text: str, line: bytes) -> Output:
         for candidate in (text, _quote_bare(text)):
             try:
                 fields = _decode_any(candidate)
-            except msgspec.DecodeError:
+            except (msgspec.DecodeError, RecursionError):
                 continue
             if isinstance(fields, dict) and isinstance(kind := fields.pop("type", None), str):
                 return _normalize(Output(kind, fields.get("data", fields)))

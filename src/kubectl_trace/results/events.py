@@ -34,4 +34,4 @@ class Ended:
 
 Event = Notice | Records | Ended
 Sink = Callable[[Event], None]
-"""Takes an event from any thread, and returns at once."""
+"""Takes an event from any thread; it may block until there is room."""

@@ -29,7 +29,7 @@ class RecordReader:
         for line in lines:
             try:
                 record = decode(line)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
                 if line.strip():
                     records.append(Record(-1, 0.0, "stderr", line.decode(errors="replace")))
                 continue

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["escape"]
+__all__ = ["escape", "escape_json"]
 
 # C0 but newline and tab, DEL, C1; carriage return only where no newline follows; the bidirectional
 # embeddings, overrides, isolates and marks that make text read other than it is (CVE-2021-42574);
@@ -33,6 +33,13 @@ def escape(text: str) -> str:
     if text.isascii() and text.isprintable():
         return text
     return _UNSAFE.sub(_visible, text)
+
+
+def escape_json(text: str) -> str:
+    """Shows the same characters in a JSON text as JSON's own escapes: it stays the same JSON."""
+    if text.isascii() and text.isprintable():
+        return text
+    return _UNSAFE.sub(lambda character: f"\\u{ord(character[0]):04x}", text)
 
 
 def _visible(character: re.Match[str]) -> str:

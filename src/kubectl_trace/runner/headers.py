@@ -7,6 +7,8 @@ pod shares. The init container has the node's root folder, to read, at /node.
 
 from __future__ import annotations
 
+import http.client
+import lzma
 import os
 import shutil
 import stat
@@ -19,6 +21,10 @@ from pathlib import Path
 
 from kubectl_trace.errors import Exit, StartError
 
+_WHAT_GOES_WRONG = (
+    *(StartError, OSError, EOFError),
+    *(tarfile.TarError, lzma.LZMAError, http.client.HTTPException),
+)
 _NODE = Path("/node")
 _KHEADERS = Path("/sys/kernel/kheaders.tar.xz")  # CONFIG_IKHEADERS
 _TIMEOUT = 30.0  # seconds for the mirror to answer
@@ -30,12 +36,12 @@ def fetch(directory: Path, mirror: str) -> int:
     """Puts the running kernel's headers into `directory`; the exit code.
 
     It looks in /lib/modules/RELEASE of the node, then in its kheaders archive, then at
-    MIRROR/linux-headers-RELEASE.tar.xz. An interrupted fetch leaves nothing half done.
+    MIRROR/linux-headers-RELEASE.tar.xz.
     """
     release = os.uname().release
     try:
         where = _fetch(directory, release, mirror, _NODE)
-    except (StartError, OSError, tarfile.TarError) as error:
+    except _WHAT_GOES_WRONG as error:
         print(f"kernel headers: {error}", file=sys.stderr)
         return int(Exit.NOT_STARTED)
     print(f"kernel headers of {release}: from {where}", file=sys.stderr)
@@ -121,7 +127,6 @@ def _copy_headers(tree: Path, to: Path) -> None:
             shutil.copytree(
                 tree / name,
                 to / name,
-                symlinks=True,
                 ignore_dangling_symlinks=True,
                 ignore=shutil.ignore_patterns("*.o", "*.ko", "*.cmd", "*.S", "boot"),
             )

@@ -70,6 +70,8 @@ def of_container(container_id: str, proc: Path = PROC) -> list[Process]:
     every runtime, for cgroup v1 and v2, and for static pods, whose path has another UID than the
     API's.
     """
+    if not container_id:
+        return []
     wanted = container_id.encode()
     found: list[Process] = []
     for entry in proc.iterdir():

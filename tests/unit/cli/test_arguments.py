@@ -36,14 +36,15 @@ def test_words_after_two_dashes_are_the_programs() -> None:
 
 def test_connection_flags_are_passed_on_in_their_order() -> None:
     words = ["pod/a", "--context", "c", "--as=bob", "--as-group", "g", "--as-group=h", "-s", "u"]
-    parsed = run.parser().parse_args([*words, "--insecure-skip-tls-verify"])
+    words = arguments.spell_out_switches(["--insecure-skip-tls-verify", *words])
+    parsed = run.parser().parse_args(words)
     assert parsed.connection_flags == [
+        "--insecure-skip-tls-verify=true",
         "--context=c",
         "--as=bob",
         "--as-group=g",
         "--as-group=h",
         "--server=u",
-        "--insecure-skip-tls-verify=true",
     ]
     assert run.parser().parse_args(["pod/a"]).connection_flags == [], "nothing is shared"
 
@@ -53,9 +54,10 @@ def test_bpftraces_options_come_before_the_positional_parameters() -> None:
     assert split(["-k", "-B", "full", "42", "-x"]) == (["-k", "-B", "full"], ["42", "-x"])
     assert split(["-5", "a"]) == ([], ["-5", "a"]), "a negative number is a parameter"
     assert split(["--", "-k"]) == ([], ["-k"])
+    assert split(["--include=x.h", "y"]) == (["--include=x.h"], ["y"])
 
 
-@pytest.mark.parametrize("word", ["-f", "-o", "-e", "-l", "-c"])
+@pytest.mark.parametrize("word", ["-f", "-ftext", "-o", "-o/tmp/x", "-e", "-l", "-c", "--info"])
 def test_an_option_that_would_break_the_records_is_refused(word: str) -> None:
     with pytest.raises(UsageError):
         run._after_dashes([word, "x"])

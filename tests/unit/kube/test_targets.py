@@ -44,7 +44,10 @@ def test_reads_a_target(text: str, target: Target) -> None:
     assert targets.parse(text) == target
 
 
-@pytest.mark.parametrize("text", ["", "pod/", "sts/x", "pod/a/b", "local/nginx", "/x"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "pod/", "sts/x", "pod/a/b", "local/nginx", "/x", "..", "pod/a?b=c", "pod/ñ", "Node"],
+)
 def test_refuses_what_is_no_target(text: str) -> None:
     with pytest.raises(UsageError):
         targets.parse(text)

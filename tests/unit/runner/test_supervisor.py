@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -262,3 +263,29 @@ def test_many_printfs_become_few_records_and_none_is_lost() -> None:
     assert run.text() == "".join(f"{i}\n" for i in range(20000))
     assert summary.delivered == 20000
     assert len(run.records) < 2000
+
+
+def test_a_stop_before_all_probes_are_attached_is_no_refusal() -> None:
+    run = Run("print('x', file=sys.stderr, flush=True); time.sleep(60)")
+    os.write(run.control, msgspec.json.encode(Stop()) + b"\n")
+    summary = run.finish()
+    assert (summary.exit, summary.reason) == (0, "stopped")
+    assert "before its probes were attached" in summary.message
+
+
+def test_a_killed_bpftrace_is_no_refusal() -> None:
+    summary = Run("import os; os.kill(os.getpid(), 9)").finish()
+    assert (summary.exit, summary.message) == (1, "bpftrace ended with SIGKILL")
+
+
+def test_a_child_that_keeps_the_pipes_open_does_not_keep_the_trace() -> None:
+    script = "import subprocess; subprocess.Popen(['sleep', '60']); ready(); say('last')"
+    run = Run(script)
+    begin = time.monotonic()
+    summary = run.finish()
+    assert (summary.exit, run.text()) == (0, "last")
+    assert time.monotonic() - begin < 30, "not as long as the child sleeps"
+
+
+def test_a_deadline_of_a_year_is_no_error() -> None:
+    assert Run("ready()", deadline=365 * 86400).finish().exit == 0
