@@ -36,8 +36,8 @@ MAPS_ON_SIGINT = """
 class Stopped(Exception): pass
 def stop(*_): raise Stopped
 signal.signal(signal.SIGINT, stop)
-ready()
 try:
+    ready()
     time.sleep(60)
 except Stopped:
     time.sleep(0.1)
