@@ -59,8 +59,8 @@ class Command:
                 stderr=self._stderr,
                 env={**environment(), **(env or {})},
                 start_new_session=True,
-                # Tests that a shell runs in the background have SIGINT ignored; no user does.
-                preexec_fn=_default_sigint,
+                # Under nohup, or in a shell's background, these signals are ignored.
+                preexec_fn=_as_a_users,
             )
 
     @property
@@ -116,8 +116,9 @@ class Command:
         return result
 
 
-def _default_sigint() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+def _as_a_users() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def environment() -> dict[str, str]:

@@ -82,7 +82,10 @@ def parser() -> Parser:
     add = running.add_argument
     add("-a", "--attach", action="store_true", help="follow the trace; it ends with this command")
     add(
-        "-o", "--output", default="text", metavar="FORMAT", help="text or json; dry run: yaml, json"
+        *("-o", "--output"),
+        default="text",
+        choices=["text", "json", "yaml", "stdout"],
+        help="text or json; of a dry run yaml or json",
     )
     add("--deadline", type=duration, default=3600.0, metavar="TIME", help="stop after (1h)")
     add(

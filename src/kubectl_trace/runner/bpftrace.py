@@ -14,7 +14,6 @@ from kubectl_trace.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 NOTICE_ATTACHED = b"__BPFTRACE_NOTIFY_PROBES_ATTACHED"
 """The line that bpftrace prints once all probes are attached, when the environment variable of this
@@ -59,7 +58,7 @@ def environment(wanted: Mapping[str, str]) -> dict[str, str]:
 
 def start(
     binary: str,
-    program: Path,
+    program: ProgramFile,
     options: Sequence[str],
     parameters: Sequence[str],
     env: Mapping[str, str],
@@ -67,13 +66,14 @@ def start(
     """Starts bpftrace on a program; it dies with us, and a terminal's Ctrl-C doesn't reach it."""
     return subprocess.Popen(
         # After --, no parameter of the user's is an option.
-        [binary, "-f", "json", *options, "--", str(program), *parameters],
+        [binary, "-f", "json", *options, "--", program.path, *parameters],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env=dict(env),
         bufsize=0,
         start_new_session=True,
+        pass_fds=[program.fd],
         preexec_fn=_die_with_parent,
     )
 
@@ -82,16 +82,21 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
-class Messages:
-    """Bpftrace's stderr, made fit for the user: no noise, no name of our temporary folder."""
+class ProgramFile:
+    """A program as a file that exists in memory only: nothing is left, whatever ends us."""
 
-    def __init__(self, directory: str) -> None:
-        self._directory = directory + "/"
+    def __init__(self, text: str, name: str) -> None:
+        """`name`: what the user calls the program."""
+        self._name = name
+        self.fd = os.memfd_create("program")
+        with open(self.fd, "wb", closefd=False) as file:
+            file.write(text.encode())
+        self.path = f"/proc/self/fd/{self.fd}"
 
-    def clean(self, line: str) -> str | None:
-        """The line to show, or None for one that means nothing to the user."""
+    def clean(self, message: str) -> str | None:
+        """A message of bpftrace's fit for the user, or None for one that means nothing to them."""
         # Wants CAP_SYS_RESOURCE for what kernels from 5.11 on no longer limit
         # (torvalds/linux d5299b67dd59 "bpf: Memcg-based memory accounting for bpf maps").
-        if "couldn't set RLIMIT_MEMLOCK" in line:
+        if "couldn't set RLIMIT_MEMLOCK" in message:
             return None
-        return line.replace(self._directory, "")
+        return message.replace(self.path, self._name)

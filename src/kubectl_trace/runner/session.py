@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -75,25 +74,23 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
     text = trace.program
     if process:
         text = variables.replace_container_pid(text, process.pid)
-    with tempfile.TemporaryDirectory(prefix="kubectl-trace-") as directory:
-        program = Path(directory, Path(trace.program_name).name)
-        program.write_text(text, newline="")
-        child = bpftrace.start(
-            binary,
-            program,
-            trace.bpftrace_options,
-            trace.parameters,
-            bpftrace.environment(trace.environment),
-        )
-        summary = Supervisor(
-            child,
-            writer,
-            bpftrace.Messages(directory),
-            attached=trace.attached,
-            deadline=trace.deadline,
-            grace=trace.grace,
-            control_fd=stdin,
-        ).run()
+    program = bpftrace.ProgramFile(text, trace.program_name)
+    child = bpftrace.start(
+        binary,
+        program,
+        trace.bpftrace_options,
+        trace.parameters,
+        bpftrace.environment(trace.environment),
+    )
+    summary = Supervisor(
+        child,
+        writer,
+        program,
+        attached=trace.attached,
+        deadline=trace.deadline,
+        grace=trace.grace,
+        control_fd=stdin,
+    ).run()
     leftovers.remove(child.pid)
     if summary.exit == Exit.REFUSED and not any(path.is_dir() for path in _TRACEFS):
         return msgspec.structs.replace(

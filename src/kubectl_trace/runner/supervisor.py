@@ -58,7 +58,7 @@ class Supervisor:
         self,
         child: subprocess.Popen[bytes],
         writer: RecordWriter,
-        messages: bpftrace.Messages,
+        program: bpftrace.ProgramFile,
         *,
         attached: bool,
         deadline: float,
@@ -67,7 +67,7 @@ class Supervisor:
     ) -> None:
         self._child = child
         self._writer = writer
-        self._messages = messages
+        self._program = program
         self._attached = attached
         self._grace = grace
         self._control_fd = control_fd
@@ -147,6 +147,9 @@ class Supervisor:
             output = dialect.parse_line(line)
             if output is None:
                 continue
+            if isinstance(output.data, dict) and output.data.get("filename") == self._program.path:
+                name = self._program.clean(self._program.path)
+                output = dialect.Output(output.type, {**output.data, "filename": name})
             if output.type == "raw":
                 # Up to 0.27.0 warnings of the compiler may come on stdout, among the records.
                 self._on_stderr([line])
@@ -158,7 +161,7 @@ class Supervisor:
             if line.startswith(bpftrace.NOTICE_ATTACHED):
                 self._on_ready()
                 continue
-            text = self._messages.clean(line.decode(errors="replace"))
+            text = self._program.clean(line.decode(errors="replace"))
             if text is not None:
                 self._writer.add("stderr", text)
 

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from kubectl_trace.results.reader import RecordReader
-from kubectl_trace.runner.bpftrace import Messages
+from kubectl_trace.runner.bpftrace import ProgramFile
 from kubectl_trace.runner.output import RecordWriter
 from kubectl_trace.runner.supervisor import Supervisor
 from kubectl_trace.trace import Hello, Kill, Stop
@@ -69,7 +69,7 @@ class Run:
         self.supervisor = Supervisor(
             self._child,
             RecordWriter(out_write),
-            Messages("/tmp/x"),
+            ProgramFile("", "mine.bt"),
             attached=attached,
             deadline=deadline,
             grace=grace,
