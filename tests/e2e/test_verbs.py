@@ -152,7 +152,7 @@ def test_get_without_traces_says_so(cluster: Cluster) -> None:
 
 def test_get_watch_prints_a_line_for_each_change(cluster: Cluster, node: str) -> None:
     watching = start("get", "-w", "-A").wait_for("NAMESPACE")
-    created = trace("run", node, "-a", "-e", ONCE)
+    created = trace("run", node, "-a", "-e", "interval:s:3 { exit(); }")
     watching.wait_for("Completed")
     trace("delete", created.trace_id)
     watching.wait_for("Terminating")
