@@ -29,8 +29,16 @@ demo: venv ## the main job on this machine, with no cluster
 	@hack/apt-install $(ON_THIS_MACHINE)
 	@$(PYTHON) -m testbed.demo
 
+# The cluster of the end-to-end tests: the testbed, or the user's own (testbed/README.md).
+export KUBECTL_TRACE_E2E_KUBECONFIG
+ifneq ($(KUBECTL_TRACE_E2E_KUBECONFIG),)
+cluster: venv
+else
+cluster: cluster-up
+endif
+
 .PHONY: test
-test: cluster-up ## all tests: unit, then end to end on the real cluster
+test: cluster ## all tests: unit, then end to end on the real cluster
 	@hack/apt-install $(ON_THIS_MACHINE)
 	@$(VENV)/bin/pytest tests/unit tests/e2e
 
@@ -38,8 +46,8 @@ test: cluster-up ## all tests: unit, then end to end on the real cluster
 test-unit: venv ## seconds, no root
 	@$(VENV)/bin/pytest tests/unit
 
-.PHONY: test-e2e
-test-e2e: cluster-up ## the installed command against the real cluster
+.PHONY: test-e2e cluster
+test-e2e: cluster ## the installed command against the real cluster
 	@hack/apt-install $(ON_THIS_MACHINE)
 	@$(VENV)/bin/pytest tests/e2e
 

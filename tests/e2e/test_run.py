@@ -339,6 +339,34 @@ def test_a_quota_is_told(cluster: Cluster, node: str) -> None:
         kubectl("delete", "namespace", "narrow", "--wait=false")
 
 
+@pytest.mark.parametrize(("group", "resource"), [("batch", "jobs"), ("", "pods")])
+def test_an_admission_webhook_that_refuses_is_told(
+    cluster: Cluster, node: str, group: str, resource: str
+) -> None:
+    kubectl("create", "namespace", "guarded")
+    kubectl("label", "namespace", "guarded", "guarded=yes")
+    rule = {"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE"]}
+    webhook = {
+        "name": "nobody.answers.example",
+        "admissionReviewVersions": ["v1"],
+        "sideEffects": "None",
+        "failurePolicy": "Fail",
+        "namespaceSelector": {"matchLabels": {"guarded": "yes"}},
+        "clientConfig": {"url": "https://127.0.0.1:1/"},
+        "rules": [{**rule, "resources": [resource]}],
+    }
+    kind = "ValidatingWebhookConfiguration"
+    manifest = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind}
+    cluster.apply({**manifest, "metadata": {"name": "guard"}, "webhooks": [webhook]})
+    try:
+        result = trace("run", node, "-a", "-e", ONCE, "-n", "guarded")
+        assert result.code == 5, result
+        assert "failed calling webhook" in result.stderr
+    finally:
+        kubectl("delete", kind, "guard")
+        kubectl("delete", "namespace", "guarded", "--wait=false")
+
+
 def test_a_missing_service_account_is_told(cluster: Cluster, node: str) -> None:
     result = trace("run", node, "-a", "-e", ONCE, "--serviceaccount", "missing")
     assert result.code == 5, result

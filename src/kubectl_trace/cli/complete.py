@@ -53,9 +53,10 @@ def complete(before: Sequence[str], word: str) -> tuple[Iterable[str], int]:
         TraceError: the cluster can't be asked.
     """
     verb, rest = command_line.split_verb(before)
-    module = main_module.verb_module(verb) if verb else None
     if verb is None:
         return [f"{name}\t{text}" for name, text in main_module.VERBS.items()], _NO_FILES
+    verb = main_module.ALIASES.get(verb, verb)
+    module = main_module.verb_module(verb)
     if module is None or "--" in rest:
         return [], _DEFAULT
     parser = module.parser()

@@ -24,7 +24,7 @@ VERBS = {
     "version": "print the versions of client, runner image and cluster",
     "completion": "print a shell's completion script",
 }
-_ALIASES = {"log": "logs"}
+ALIASES = {"log": "logs"}
 
 _HELP = """\
 Run bpftrace (eBPF) programs on the nodes and pods of a Kubernetes cluster, without changing them.
@@ -96,7 +96,7 @@ def _main(argv: list[str]) -> int:
 
 def verb_module(verb: str) -> ModuleType | None:
     """The module of a verb (with `parser` and `run`), or None for an unknown one."""
-    name = _ALIASES.get(verb, verb)
+    name = ALIASES.get(verb, verb)
     return import_module(f"kubectl_trace.cli.{name}") if name in VERBS else None
 
 

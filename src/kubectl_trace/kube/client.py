@@ -31,7 +31,7 @@ class GoneError(TraceError):
 
 
 class UnavailableError(TraceError):
-    """The API server can't be reached."""
+    """The API server, or a kubelet behind it, can't be reached or is in trouble: try again."""
 
 
 class Connection(Protocol):
@@ -235,6 +235,7 @@ def _error(code: int, status: Object) -> TraceError:
         return ConflictError(message)
     if code == 410:
         return GoneError(message)
-    if code in (429, 502, 503, 504):
-        return UnavailableError(f"the API server can't be reached: {message}")
+    if code == 429 or code >= 500:
+        # Its own trouble, or a kubelet's that it asks for a log.
+        return UnavailableError(message)
     return TraceError(message)

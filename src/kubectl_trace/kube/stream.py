@@ -65,7 +65,7 @@ class TraceStream:
         self._stream: Stream | None = None
         self._started = threading.Event()
         self._closed = False
-        self._shown = ""
+        self._shown = ""  # the last trouble that the user was told of
 
     @property
     def lost_in_transport(self) -> int:
@@ -226,7 +226,9 @@ class TraceStream:
             try:
                 self._read_log_once(sink)
             except UnavailableError as error:
-                sink(Notice(f"{error}; reading on"))
+                if str(error) != self._shown:
+                    sink(Notice(f"{error}; trying to read on"))
+                    self._shown = str(error)
             if self._reader.ended:
                 sink(Ended())
                 return

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
-from kubectl_trace.errors import Exit, NotFoundError, StartError, TraceError
+from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError, TraceError
 from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube.client import GoneError, UnavailableError
 
@@ -98,15 +98,15 @@ def create(client: Client, trace: Trace, job: Object) -> Object:
 def _created(client: Client, path: str, body: Object) -> Object:
     try:
         return client.create(path, body)
-    except TraceError as error:
-        # Admission and quota answer 403, too, but no right of the user's would help.
-        if (
-            type(error) is TraceError
-            or "exceeded quota" in str(error)
-            or "denied the" in str(error)
-        ):
+    except NotFoundError:
+        raise  # the namespace
+    except ForbiddenError as error:
+        # Quota and admission answer 403, too, but no right of the user's would help.
+        if "exceeded quota" in str(error) or "denied the request" in str(error):
             raise StartError(str(error)) from error
         raise
+    except TraceError as error:
+        raise StartError(str(error)) from error
 
 
 def find(client: Client, namespace: str, text: str) -> Found:

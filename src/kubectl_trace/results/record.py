@@ -50,7 +50,7 @@ class Summary(msgspec.Struct, frozen=True):
     delivered: int = 0
     """Records of bpftrace's own, each printf counted."""
     lost: dict[str, int] = {}
-    """Lost events by cause: `kernel buffer`, `map update`."""
+    """Lost events by cause: `kernel buffer`."""
 
 
 encode = msgspec.json.Encoder().encode

@@ -26,7 +26,7 @@ What JSON doesn't say, and so is a guess here (``dialect`` says what else is los
 - A single struct of a map looks like a map with the fields' names as keys, and is shown as one.
 - Gaps of a ``tseries()`` are as wide as the times that are there allow to see.
 
-The two newlines before the maps at exit are no record: see ``BEFORE_EXIT_MAPS``.
+The two newlines that bpftrace prints before the maps at exit are no record, and not shown.
 """
 
 from __future__ import annotations
@@ -46,10 +46,7 @@ if TYPE_CHECKING:
 
     from kubectl_trace.results.dialect import Output
 
-__all__ = ["BEFORE_EXIT_MAPS", "render"]
-
-BEFORE_EXIT_MAPS = "\n\n"
-"""What bpftrace prints when a program has ended, before its maps; 0.24+ has no sign of it."""
+__all__ = ["render"]
 
 _BAR_WIDTH = 52
 _GRAPH_WIDTH = 53
