@@ -9,6 +9,7 @@ import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -18,7 +19,6 @@ from .command import Command, Result, environment, kubectl, start, trace, wait_u
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from .cluster import Cluster, Pod
 
@@ -28,20 +28,21 @@ PID_AND_PARAMETER = 'BEGIN { printf("%s\\n", str($1)); @[$container_pid] = 1; ex
 
 
 def pids_of(cluster: Cluster, pod: str, container: str) -> list[int]:
-    """The node's PIDs of a container, told by the cgroups of this machine."""
+    """The node's PIDs of a container, first started first, told by the cgroups of this machine."""
     statuses = cluster.get("pod", pod)["status"]["containerStatuses"]
     (wanted,) = (s["containerID"].split("//")[1] for s in statuses if s["name"] == container)
     found = []
-    for pid in filter(str.isdigit, os.listdir("/proc")):
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            with open(f"/proc/{pid}/cgroup") as file:
-                if wanted in file.read():
-                    found.append(int(pid))
+            if wanted in (folder / "cgroup").read_text():
+                # PIDs start anew at the largest: only the start time tells which was first.
+                start_time = int((folder / "stat").read_text().rpartition(")")[2].split()[19])
+                found.append((start_time, int(folder.name)))
         except OSError:
             continue
     if not found:
         pytest.skip("the nodes are other machines: their processes are not to be seen here")
-    return found
+    return [pid for _, pid in sorted(found)]
 
 
 # Programs and their surroundings.
@@ -146,7 +147,71 @@ def test_container_pid_is_the_first_process_of_the_container(cluster: Cluster) -
         assert result.code == 0, result
         pid = int(result.stdout.split("@[")[1].split("]")[0])
         pods = words[0].split("/")[1]
-        assert pid == min(pids_of(cluster, pods, container)), (words, result)
+        assert pid == pids_of(cluster, pods, container)[0], (words, result)
+
+
+SLEEP = {
+    "image": "kubectl-trace-testbed/app:1",
+    "imagePullPolicy": "IfNotPresent",
+    "command": ["sleep", "600"],
+}
+
+
+@pytest.fixture
+def sleeper(cluster: Cluster) -> Iterator[str]:
+    """A pod whose init container does not end."""
+    first, then = {"name": "first", **SLEEP}, {"name": "then", **SLEEP}
+    yield from _pod(cluster, {"initContainers": [first], "containers": [then]})
+
+
+@pytest.fixture
+def debugged(cluster: Cluster) -> Iterator[str]:
+    """A pod with an ephemeral container."""
+    for name in _pod(cluster, {"containers": [{"name": "app", **SLEEP}]}):
+        debugger = {"name": "debugger", "terminationMessagePolicy": "File", **SLEEP}
+        body = {
+            "apiVersion": "v1",
+            "kind": "EphemeralContainers",
+            "metadata": {"name": name},
+            "ephemeralContainers": [debugger],
+        }
+        path = f"/api/v1/namespaces/default/pods/{name}/ephemeralcontainers"
+        added = Command("kubectl", "replace", "--raw", path, "-f", "-", stdin=json.dumps(body))
+        if added.finish().code != 0:
+            pytest.skip("a cluster of another age: it takes ephemeral containers in another way")
+        yield name
+
+
+def _pod(cluster: Cluster, spec: dict[str, Any]) -> Iterator[str]:
+    name = "staged"
+    grace = {"terminationGracePeriodSeconds": 0}
+    metadata = {"name": name, "namespace": "default"}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": {**spec, **grace}}
+    cluster.apply(pod)
+    yield name
+    kubectl("delete", "pod", name, "--now")
+
+
+def _runs(cluster: Cluster, pod: str, field: str) -> bool:
+    statuses = cluster.get("pod", pod)["status"].get(field) or []
+    return any("running" in status["state"] for status in statuses)
+
+
+def test_an_init_container_that_runs_can_be_traced(cluster: Cluster, sleeper: str) -> None:
+    wait_until(lambda: _runs(cluster, sleeper, "initContainerStatuses"), "the init container")
+    words = ("-a", "-e", PID_AND_PARAMETER, "--", "x")
+    result = trace("run", f"pod/{sleeper}", "-c", "first", *words)
+    assert result.code == 0, result
+    waiting = trace("run", f"pod/{sleeper}", "-c", "then", *words)
+    assert waiting.code == 3, waiting
+    assert "PodInitializing" in waiting.stderr
+
+
+def test_an_ephemeral_container_can_be_traced(cluster: Cluster, debugged: str) -> None:
+    wait_until(lambda: _runs(cluster, debugged, "ephemeralContainerStatuses"), "the debugger")
+    words = ("-a", "-e", PID_AND_PARAMETER, "--", "x")
+    result = trace("run", f"pod/{debugged}", "-c", "debugger", *words)
+    assert result.code == 0, result
 
 
 def test_the_choice_among_several_containers_is_told(cluster: Cluster) -> None:
@@ -160,9 +225,9 @@ def test_a_process_selector_chooses_among_the_containers_processes(
     pids = pids_of(cluster, nginx.name, "nginx")
     words = ("run", f"pod/{nginx.name}", "-a", "-e", PID_AND_PARAMETER)
     last = trace(*words, "--process-selector", "pid=last", "--", "x")
-    assert f"@[{max(pids)}]: 1" in last.stdout, last
+    assert f"@[{pids[-1]}]: 1" in last.stdout, last
     worker = trace(*words, "--process-selector", "cmdline=worker process,comm=nginx", "--", "x")
-    assert f"@[{max(pids)}]: 1" in worker.stdout, worker
+    assert f"@[{pids[-1]}]: 1" in worker.stdout, worker
     none = trace(*words, "--process-selector", "comm=apache", "--", "x")
     assert none.code == 3, none
     assert "nginx" in none.stderr
@@ -343,8 +408,9 @@ def test_a_quota_is_told(cluster: Cluster, node: str) -> None:
 def test_an_admission_webhook_that_refuses_is_told(
     cluster: Cluster, node: str, group: str, resource: str
 ) -> None:
-    kubectl("create", "namespace", "guarded")
-    kubectl("label", "namespace", "guarded", "guarded=yes")
+    namespace = f"guarded-{resource}"
+    kubectl("create", "namespace", namespace)
+    kubectl("label", "namespace", namespace, "guarded=yes")
     rule = {"apiGroups": [group], "apiVersions": ["v1"], "operations": ["CREATE"]}
     webhook = {
         "name": "nobody.answers.example",
@@ -359,12 +425,12 @@ def test_an_admission_webhook_that_refuses_is_told(
     manifest = {"apiVersion": "admissionregistration.k8s.io/v1", "kind": kind}
     cluster.apply({**manifest, "metadata": {"name": "guard"}, "webhooks": [webhook]})
     try:
-        result = trace("run", node, "-a", "-e", ONCE, "-n", "guarded")
+        result = trace("run", node, "-a", "-e", ONCE, "-n", namespace)
         assert result.code == 5, result
         assert "failed calling webhook" in result.stderr
     finally:
         kubectl("delete", kind, "guard")
-        kubectl("delete", "namespace", "guarded", "--wait=false")
+        kubectl("delete", "namespace", namespace, "--wait=false")
 
 
 def test_a_missing_service_account_is_told(cluster: Cluster, node: str) -> None:
@@ -527,7 +593,7 @@ def test_a_runner_that_crashes_is_told(cluster: Cluster, node: str) -> None:
     command = start("run", node, "-a", "-e", FOREVER).wait_until_attached()
     (job,) = cluster.get("jobs")["items"]
     (pod,) = cluster.get("pods", "-l", f"job-name={job['metadata']['name']}")["items"]
-    runner, bpftrace = sorted(pids_of(cluster, pod["metadata"]["name"], "kubectl-trace"))
+    runner, bpftrace = pids_of(cluster, pod["metadata"]["name"], "kubectl-trace")
     os.kill(runner, signal.SIGKILL)
     result = command.finish()
     assert result.code == 1, result
