@@ -39,6 +39,7 @@ _HOPELESS = {
     "RunContainerError",
     "CrashLoopBackOff",
 }
+_FIRST_DELAY = 0.1  # seconds before a log that broke off is read again; doubled each time
 _HELLO_TIMEOUT = 15.0
 """Seconds for the kubelet to let us attach; the runner waits for a client twice as long."""
 
@@ -219,7 +220,11 @@ class TraceStream:
     # From the running container to the summary record.
 
     def _read_log(self, sink: Sink) -> None:
-        """Reads the log to its end; where it breaks off, again, without what has come already."""
+        """Reads the log to its end; where it breaks off, again, without what has come already.
+
+        Kubelets may end a followed log before its last lines, when the container has ended.
+        """
+        delay = _FIRST_DELAY
         while not self._closed:
             before_read = traces.has_terminated(self._pod())
             self._reader.restart()
@@ -234,7 +239,8 @@ class TraceStream:
                 return
             if before_read:
                 raise _no_summary(self._pod())
-            time.sleep(traces.RECONNECT if not traces.has_terminated(self._pod()) else 0)
+            time.sleep(delay)
+            delay = min(2 * delay, traces.RECONNECT)
 
     def _read_log_once(self, sink: Sink) -> None:
         query = {"container": jobs.CONTAINER, "follow": "true"}
