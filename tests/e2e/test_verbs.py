@@ -228,10 +228,16 @@ def test_verbs_refuse_what_means_nothing(words: list[str]) -> None:
     assert result.stdout == ""
 
 
+def test_a_mistyped_verb_is_guessed() -> None:
+    result = trace("atach", MISSING)
+    assert result.code == 2, result
+    assert "did you mean attach?" in result.stderr
+
+
 @pytest.mark.parametrize("verb", ["attach", "logs", "stop", "delete", "get"])
 def test_a_missing_trace_is_named(cluster: Cluster, verb: str) -> None:
     result = trace(verb, MISSING)
-    assert result.code == 3, result
+    assert (result.code, result.stdout) == (3, ""), result
     assert MISSING in result.stderr
 
 

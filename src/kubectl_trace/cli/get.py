@@ -58,9 +58,11 @@ def run(arguments: argparse.Namespace) -> int:
         raise UsageError(f"-w and -o {arguments.output} do not go together")
     with Cluster(arguments) as cluster:
         code, found = _found(arguments, cluster)
-        if not found and not arguments.traces and not arguments.watch:
-            where = "" if arguments.all_namespaces else f" in {cluster.namespace} namespace"
+        if not found and not arguments.watch:
+            if arguments.traces:
+                return code
             if arguments.output in ("table", "wide"):
+                where = "" if arguments.all_namespaces else f" in {cluster.namespace} namespace"
                 note(f"No resources found{where}.")
                 return code
         _print(arguments, found, head=not arguments.no_headers)

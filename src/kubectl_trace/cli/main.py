@@ -85,7 +85,10 @@ def _main(argv: list[str]) -> int:
         verb, rest = "version", []
     module = verb_module(verb)
     if module is None:
-        raise UsageError(f"unknown verb {verb!r}; the verbs are {', '.join(VERBS)}")
+        from difflib import get_close_matches
+
+        meant = "".join(f"; did you mean {name}?" for name in get_close_matches(verb, VERBS, 1))
+        raise UsageError(f"unknown verb {verb!r}; the verbs are {', '.join(VERBS)}{meant}")
     parser = module.parser()
     before, after = arguments.split_at_dashes(rest)
     before = arguments.spell_out_switches(before)
