@@ -40,17 +40,6 @@ _EXAMPLES = """\
   sudo kubectl-trace run local -e 'tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }'
 """
 
-_LARGEST_PROGRAM = 1 << 20  # bytes: a ConfigMap holds no more
-_DOWNLOAD_TIMEOUT = 30.0  # seconds
-
-# Bpftrace's options (0.17 to 0.27) that change what a program sees. The others would take the records
-# away from the runner (-f, -o, -d), or run no program at all (-l, --info).
-_SWITCHES = {
-    *("-k", "-kk", "--warnings", "--no-warnings", "-q", "--quiet", "-v", "--verbose"),
-    *("--unsafe", "--usdt-file-activation"),
-}
-_WITH_VALUE = {"-B", "-p", "--pid", "-I", "--include", "--no-feature", "--probe-filter"}
-
 
 def parser() -> Parser:
     """The verb's command line."""
@@ -176,10 +165,11 @@ def _check(arguments: argparse.Namespace, target: Target) -> None:
 
 
 def _trace(arguments: argparse.Namespace, target: Target) -> Trace:
+    from kubectl_trace.cli import program_input
     from kubectl_trace.program import variables
     from kubectl_trace.trace import PROTOCOL, Trace
 
-    program, name = _program(arguments)
+    program, name = program_input.program(arguments)
     if variables.uses_container_pid(program) and (
         target.kind == "node" or (target.kind == "local" and not target.name)
     ):
@@ -192,7 +182,7 @@ def _trace(arguments: argparse.Namespace, target: Target) -> Trace:
             "the program has a path with /proc//: did the shell take $container_pid away? Put the "
             "program between single quotes"
         )
-    options, parameters = _after_dashes(arguments.after_dashes)
+    options, parameters = program_input.after_dashes(arguments.after_dashes)
     if arguments.unsafe:
         options.append("--unsafe")
     return Trace(
@@ -201,7 +191,7 @@ def _trace(arguments: argparse.Namespace, target: Target) -> Trace:
         program_name=name,
         parameters=(*arguments.args, *parameters),
         bpftrace_options=tuple(options),
-        environment=_environment(arguments.env),
+        environment=program_input.environment(arguments.env),
         pid=int(target.name) if target.kind == "local" and target.name else 0,
         process_selector=arguments.process_selector,
         deadline=arguments.deadline,
@@ -210,85 +200,6 @@ def _trace(arguments: argparse.Namespace, target: Target) -> Trace:
         protocol=PROTOCOL,
         client_version=__version__,
     )
-
-
-def _program(arguments: argparse.Namespace) -> tuple[str, str]:
-    """The program, and the name that bpftrace's messages shall give it."""
-    given = [
-        flag for flag in ("eval", "filename", "program") if getattr(arguments, flag) is not None
-    ]
-    if not given:
-        raise UsageError("a program is needed: -e 'PROGRAM', -f FILE or -f -")
-    if len(given) > 1:
-        raise UsageError("give the program once: with -e, with -f or with --program")
-    if arguments.filename is None:
-        text, name = arguments.eval or arguments.program or "", "stdin"  # as bpftrace -e says it
-    elif arguments.filename == "-":
-        text, name = sys.stdin.buffer.read().decode(errors="surrogateescape"), "stdin"
-    elif arguments.filename.startswith(("http://", "https://")):
-        text, name = _download(arguments.filename), arguments.filename.rpartition("/")[2] or "stdin"
-    else:
-        path = Path(arguments.filename)
-        try:
-            text, name = path.read_bytes().decode(), path.name
-        except OSError as error:
-            raise UsageError(f"{path}: {error.strerror}") from error
-        except UnicodeDecodeError as error:
-            raise UsageError(f"{path}: not a text in UTF-8 ({error.reason})") from error
-    if not text.strip():
-        raise UsageError("the program is empty")
-    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise UsageError("the program is no text in UTF-8")
-    return text, name
-
-
-def _download(url: str) -> str:
-    """The program at a URL, as `kubectl apply -f URL` reads manifests."""
-    import http.client
-    import urllib.error
-    import urllib.request
-
-    try:
-        with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as response:
-            data: bytes = response.read(_LARGEST_PROGRAM + 1)
-            text = data.decode()
-    except urllib.error.URLError as error:
-        raise UsageError(f"{url}: {error.reason}") from error
-    except (OSError, ValueError, http.client.HTTPException) as error:
-        raise UsageError(f"{url}: {error}") from error
-    if len(data) > _LARGEST_PROGRAM:
-        raise UsageError(f"{url}: larger than {_LARGEST_PROGRAM >> 20} MiB")
-    return text
-
-
-def _after_dashes(words: list[str]) -> tuple[list[str], list[str]]:
-    """Bpftrace's options, and the program's positional parameters."""
-    options: list[str] = []
-    rest = list(words)
-    while rest and rest[0].startswith("-") and rest[0] != "-" and not rest[0][1:].isdigit():
-        word = rest.pop(0)
-        if word == "--":
-            break
-        options.append(word)
-        if word in _SWITCHES or (word.partition("=")[0] in _WITH_VALUE and "=" in word):
-            continue
-        if word not in _WITH_VALUE:
-            known = " ".join(sorted(_SWITCHES | _WITH_VALUE))
-            raise UsageError(f"{word} has no place here; of bpftrace's options there are {known}")
-        if not rest:
-            raise UsageError(f"bpftrace's option {word} needs a value")
-        options.append(rest.pop(0))
-    return options, rest
-
-
-def _environment(pairs: list[str]) -> dict[str, str]:
-    result: dict[str, str] = {}
-    for pair in pairs:
-        name, equals, value = pair.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--env {pair}: write NAME=VALUE")
-        result[name] = value
-    return result
 
 
 def _run_local(arguments: argparse.Namespace, target: Target, trace: Trace) -> int:

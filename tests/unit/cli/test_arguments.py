@@ -4,7 +4,7 @@ from datetime import UTC
 
 import pytest
 
-from kubectl_trace.cli import arguments, get, run
+from kubectl_trace.cli import arguments, get, program_input, run
 from kubectl_trace.cli.arguments import duration, split_at_dashes, split_verb
 from kubectl_trace.errors import UsageError
 
@@ -50,7 +50,7 @@ def test_connection_flags_are_passed_on_in_their_order() -> None:
 
 
 def test_bpftraces_options_come_before_the_positional_parameters() -> None:
-    split = run._after_dashes
+    split = program_input.after_dashes
     assert split(["-k", "-B", "full", "42", "-x"]) == (["-k", "-B", "full"], ["42", "-x"])
     assert split(["-5", "a"]) == ([], ["-5", "a"]), "a negative number is a parameter"
     assert split(["--", "-k"]) == ([], ["-k"])
@@ -60,7 +60,7 @@ def test_bpftraces_options_come_before_the_positional_parameters() -> None:
 @pytest.mark.parametrize("word", ["-f", "-ftext", "-o", "-o/tmp/x", "-e", "-l", "-c", "--info"])
 def test_an_option_that_would_break_the_records_is_refused(word: str) -> None:
     with pytest.raises(UsageError):
-        run._after_dashes([word, "x"])
+        program_input.after_dashes([word, "x"])
 
 
 @pytest.mark.parametrize(
