@@ -77,14 +77,29 @@ class Interrupts:
         self.count = 0
         self.action: Callable[[int], None] = lambda count: None
         """Called in the main thread with the count at each signal."""
+        self.wake: Callable[[], None] = lambda: None
+        """Called in another thread at each signal: it must bring the main thread out of a wait."""
 
     def __enter__(self) -> Interrupts:
+        # The kernel may give a signal to any thread, and Python runs handlers in the main thread
+        # only, which then knows nothing of it while it waits.
+        reading, self._writing = os.pipe()
+        os.set_blocking(self._writing, False)
+        self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
+        threading.Thread(target=self._watch, args=(reading,), daemon=True).start()
         self._before = {number: signal.signal(number, self._on_signal) for number in self._numbers}
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, previous in self._before.items():
             signal.signal(number, previous)
+        signal.set_wakeup_fd(self._wakeup)
+        os.close(self._writing)
+
+    def _watch(self, reading: int) -> None:
+        while os.read(reading, 64):
+            self.wake()
+        os.close(reading)
 
     def _on_signal(self, number: int, frame: object) -> None:
         self.count += 1
@@ -138,6 +153,7 @@ class _Follower:
 
     def run(self) -> int:
         self._interrupts.action = self._on_interrupt
+        self._interrupts.wake = lambda: self._queue.put(_Wake())
         if self._interrupts.count:
             raise NeverStarted(_GIVEN_UP)
         threading.Thread(target=self._watch_reader, daemon=True).start()
