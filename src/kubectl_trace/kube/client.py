@@ -22,10 +22,6 @@ Object = dict[str, Any]
 _CHUNK = 1 << 18  # bytes a read of a stream
 
 
-class ConflictError(TraceError):
-    """The object is there already (409)."""
-
-
 class GoneError(TraceError):
     """The resource version of a watch is too old (410)."""
 
@@ -67,7 +63,7 @@ class Client:
         """Creates an object and gives it back as the API server stored it.
 
         Raises:
-            ConflictError, NotFoundError, ForbiddenError, TraceError: as the API server answers.
+            NotFoundError, ForbiddenError, TraceError: as the API server answers.
         """
         return self._object("POST", path, query, body)
 
@@ -231,8 +227,6 @@ def _error(code: int, status: Object) -> TraceError:
         return NotFoundError(message)
     if code in (401, 403):
         return ForbiddenError(message)
-    if code == 409:
-        return ConflictError(message)
     if code == 410:
         return GoneError(message)
     if code == 429 or code >= 500:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from kubectl_trace.errors import ForbiddenError, NotFoundError, TraceError
-from kubectl_trace.kube.client import Client, ConflictError, GoneError, UnavailableError
+from kubectl_trace.kube.client import Client, GoneError, UnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -65,7 +65,7 @@ def response(status: str, body: bytes, length: int | None = None) -> bytes:
         ("404 Not Found", STATUS, NotFoundError),
         ("401 Unauthorized", STATUS, ForbiddenError),
         ("403 Forbidden", STATUS, ForbiddenError),
-        ("409 Conflict", STATUS, ConflictError),
+        ("409 Conflict", STATUS, TraceError),
         ("410 Gone", STATUS, GoneError),
         ("429 Too Many Requests", STATUS, UnavailableError),
         ("503 Service Unavailable", STATUS, UnavailableError),
