@@ -1,4 +1,4 @@
-"""usage: python3 -m testbed up | down | status | image | enter PLACE [COMMAND…]."""
+"""usage: python3 -m testbed up | down | status | image | enter PLACE … | bpftrace VERSION …."""
 
 from __future__ import annotations
 
@@ -18,6 +18,10 @@ usage: python3 -m testbed COMMAND
   image    build the runner's image and print its archive's path
   enter PLACE [COMMAND...]
            run a command (default: a shell) in the namespaces of control, node-a or node-b
+  bpftrace VERSION [ARGUMENTS...]
+           run bpftrace 0.17, 0.23 or 0.27 on this machine's kernel; needs no cluster
+  bpftrace-programs VERSION
+           print the paths of the programs (*.bt) that Debian ships with that version
 """
 
 
@@ -35,6 +39,15 @@ def main(argv: list[str]) -> int:
         case ["enter", place, *command]:
             inside = within(place, command or [os.environ.get("SHELL", "/bin/sh")])
             os.execvp(inside[0], inside)
+        # Imported here alone: what `up` imports is the code that made the running cluster.
+        case ["bpftrace", version, *arguments]:
+            from . import bpftraces
+
+            bpftraces.execute(version, arguments)
+        case ["bpftrace-programs", version]:
+            from . import bpftraces
+
+            print(*bpftraces.programs(version), sep="\n")
         case ["help" | "-h" | "--help"]:
             print(_USAGE, end="")
         case _:
