@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Changes when a client and a runner of different versions would misunderstand each other."""
 
 
@@ -20,6 +20,8 @@ class Container(msgspec.Struct, frozen=True, omit_defaults=True):
     container: str
     container_id: str
     """The runtime's ID, without its `containerd://`."""
+    pod_uid: str = ""
+    """As the kubelet knows it: a static pod's is in an annotation."""
 
 
 class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -36,6 +38,12 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     pid: int = 0
     """The target `local/PID`; 0: none."""
     process_selector: str = ""
+    scope: bool = True
+    """Only events of the containers, or of the process, are seen."""
+    scope_next: bool = False
+    """`sched_switch` is for the task that gets the CPU, not for the one that leaves it."""
+    explain: bool = False
+    """The program is not run: what would run is shown, with the reasons."""
     deadline: float = 3600
     """Seconds after which the runner stops the program and collects its maps."""
     grace: float = 120
@@ -58,4 +66,10 @@ class Kill(msgspec.Struct, frozen=True, tag="kill"):
     """Stop the program at once and give up its maps."""
 
 
-Control = Hello | Stop | Kill
+class Scope(msgspec.Struct, frozen=True, tag="scope"):
+    """The target's containers on this node are these now."""
+
+    containers: tuple[Container, ...]
+
+
+Control = Hello | Stop | Kill | Scope

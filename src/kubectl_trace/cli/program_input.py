@@ -11,6 +11,8 @@ from kubectl_trace.errors import UsageError
 if TYPE_CHECKING:
     import argparse
 
+    from kubectl_trace.program.syntax import Program
+
 _LARGEST_PROGRAM = 1 << 20  # bytes: a ConfigMap holds no more
 _DOWNLOAD_TIMEOUT = 30.0  # seconds
 
@@ -113,3 +115,18 @@ def environment(pairs: list[str]) -> dict[str, str]:
             raise UsageError(f"--env {pair}: write NAME=VALUE")
         result[name] = value
     return result
+
+
+def parsed(text: str, name: str) -> Program:
+    """The program's parts.
+
+    Raises:
+        UsageError: the text is no program; the message says where and why.
+    """
+    from kubectl_trace.program import syntax
+    from kubectl_trace.program.tokens import ProgramError
+
+    try:
+        return syntax.parse(text)
+    except ProgramError as error:
+        raise UsageError(syntax.explain(error, text, name)) from error

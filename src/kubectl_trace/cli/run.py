@@ -34,6 +34,8 @@ _EXAMPLES = """\
   kubectl trace run node/node-a -f opens.bt
   # positional parameters and bpftrace's own options come after --
   kubectl trace run node/node-a -a -e 'interval:s:1 { printf("%d\\n", $1); exit(); }' -- -v 42
+  # how the program is changed to run there, without running it
+  kubectl trace run deploy/nginx --explain -e 'uprobe:/usr/sbin/nginx:ngx_unix_recv { @[pid] = count(); }'
   # what would be created
   kubectl trace run node/node-a -f opens.bt --dry-run=client -o yaml
   # on this machine, with no cluster
@@ -63,6 +65,9 @@ def parser() -> Parser:
     add("--program", metavar="PROGRAM", help="the program's text, as for -e")
     add("--args", action="append", default=[], metavar="ARG", help="a positional parameter; repeat")
     add("--env", action="append", default=[], metavar="NAME=VALUE", help="bpftrace's environment")
+    add("--no-scope", action="store_true", help="see all tasks of the node, not only the target's")
+    add("--scope-next", action="store_true", help=_SCOPE_NEXT_HELP)
+    add("--explain", action="store_true", help="show the program as it would run there, and why")
     add("--unsafe", action="store_true", help="allow system(), signal() and the like")
     add("--process-selector", default="", metavar="SELECTOR", help=_SELECTOR_HELP)
     add("--tracer", default="bpftrace", help="bpftrace is the one there is")
@@ -111,6 +116,9 @@ _SELECTOR_HELP = (
 )
 
 
+_SCOPE_NEXT_HELP = "limit sched_switch to the task that gets the CPU, not the one that leaves it"
+
+
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from kubectl_trace.kube import targets
@@ -154,6 +162,10 @@ def _check(arguments: argparse.Namespace, target: Target) -> None:
         raise UsageError("--deadline must be more than 0: a trace always ends")
     if target.kind in ("node", "local") and arguments.process_selector:
         raise UsageError(f"--process-selector chooses a process of a container; {target} has none")
+    if arguments.no_scope and arguments.scope_next:
+        raise UsageError("--scope-next limits sched_switch to the scope; --no-scope has none")
+    if target.kind == "node" and arguments.scope_next:
+        raise UsageError(f"{target} has no scope: all its tasks are seen")
     if target.kind == "local":
         for name in ("patch", "fetch_headers", "target_namespace", "image_pull_secret"):
             if getattr(arguments, name):
@@ -166,18 +178,18 @@ def _check(arguments: argparse.Namespace, target: Target) -> None:
 
 def _trace(arguments: argparse.Namespace, target: Target) -> Trace:
     from kubectl_trace.cli import program_input
-    from kubectl_trace.program import variables
+    from kubectl_trace.program import attach
     from kubectl_trace.trace import PROTOCOL, Trace
 
     program, name = program_input.program(arguments)
-    if variables.uses_container_pid(program) and (
+    if attach.uses_container_pid(program_input.parsed(program, name)) and (
         target.kind == "node" or (target.kind == "local" and not target.name)
     ):
         raise UsageError(
             f"$container_pid has no meaning for {target}; trace a pod (pod/NAME) or a process "
             "(local/PID)"
         )
-    if variables.lost_to_the_shell(program):
+    if "/proc//" in program:
         raise UsageError(
             "the program has a path with /proc//: did the shell take $container_pid away? Put the "
             "program between single quotes"
@@ -194,9 +206,12 @@ def _trace(arguments: argparse.Namespace, target: Target) -> Trace:
         environment=program_input.environment(arguments.env),
         pid=int(target.name) if target.kind == "local" and target.name else 0,
         process_selector=arguments.process_selector,
+        scope=not arguments.no_scope,
+        scope_next=arguments.scope_next,
+        explain=arguments.explain,
         deadline=arguments.deadline,
         grace=arguments.deadline_grace_period,
-        attached=arguments.attach or target.kind == "local",
+        attached=arguments.attach or arguments.explain or target.kind == "local",
         protocol=PROTOCOL,
         client_version=__version__,
     )
@@ -245,7 +260,7 @@ def _run_in_cluster(
     if arguments.dry_run == "client":
         _print_objects([manifest, jobs.config_map(trace, manifest)], arguments.output)
         return Exit.DONE
-    if arguments.attach:
+    if trace.attached:
         return _create_and_follow(arguments, cluster, trace, manifest)
     traces.create(cluster.client, trace, manifest)
     print(f"trace {trace.id} created")
@@ -268,12 +283,15 @@ def _create_and_follow(
         traces.create(cluster.client, trace, manifest)
         note(f"trace {trace.id} created")
         try:
-            return follow(stream, shown, interrupts, grace=trace.grace)
+            code = follow(stream, shown, interrupts, grace=trace.grace)
         except (TraceError, KeyboardInterrupt) as error:
             if not stream.started or isinstance(error, NeverStarted | ForbiddenError):
                 # It never ran, or runs without a client to stop it: nothing worth reading later.
                 _take_back(cluster, manifest)
             raise
+    if trace.explain:
+        _take_back(cluster, manifest)
+    return code
 
 
 def _take_back(cluster: Cluster, manifest: Object) -> None:

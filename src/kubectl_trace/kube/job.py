@@ -144,6 +144,7 @@ def _pod_spec(trace: Trace, placement: Placement, options: JobOptions, grace: in
     volumes: list[Object] = [
         {"name": "trace", "configMap": {"name": name_of(trace.id)}},
         {"name": "tracefs", "hostPath": {"path": "/sys/kernel/tracing"}},
+        {"name": "cgroup", "hostPath": {"path": "/sys/fs/cgroup"}},
         {"name": "tmp", "emptyDir": {}},
     ]
     container: Object = {
@@ -170,6 +171,8 @@ def _pod_spec(trace: Trace, placement: Placement, options: JobOptions, grace: in
             # Writable: without CAP_SYS_ADMIN the kernel takes uprobes only by way of uprobe_events
             # (torvalds/linux kernel/events/core.c: perf_uprobe_event_init).
             {"name": "tracefs", "mountPath": "/sys/kernel/tracing"},
+            # The node's, not only the runner's own: containers are told by theirs.
+            {"name": "cgroup", "mountPath": "/sys/fs/cgroup", "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
+# On a static pod's mirror: the UID that the kubelet's directories and cgroups have
+# (k8s.io/kubernetes pkg/kubelet/types/pod_update.go).
+_STATIC_POD_UID = "kubernetes.io/config.hash"
+
 # A DNS subdomain, as all names that a target can have (k8s.io/apimachinery, validation).
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
@@ -125,6 +129,8 @@ def pod_placement(pod: Object, container: str) -> Placement:
                 container=container,
                 # Every runtime's: containerd://ID, cri-o://ID, docker://ID.
                 container_id=status["containerID"].rpartition("://")[2],
+                pod_uid=pod["metadata"].get("annotations", {}).get(_STATIC_POD_UID)
+                or pod["metadata"].get("uid", ""),
             ),
         ),
         note=note,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import shutil
@@ -11,6 +10,7 @@ import subprocess
 from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import StartError
+from kubectl_trace.runner import syscalls
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -24,7 +24,6 @@ _RENAMED = {
     "BPFTRACE_STRLEN": "BPFTRACE_MAX_STRLEN",
     "BPFTRACE_MAP_KEYS_MAX": "BPFTRACE_MAX_MAP_KEYS",
 }
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 
 def find() -> str:
@@ -74,29 +73,15 @@ def start(
         bufsize=0,
         start_new_session=True,
         pass_fds=[program.fd],
-        preexec_fn=_die_with_parent,
+        preexec_fn=lambda: syscalls.die_with_parent(signal.SIGKILL),
     )
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 class ProgramFile:
     """A program as a file that exists in memory only: nothing is left, whatever ends us."""
 
-    def __init__(self, text: str, name: str) -> None:
-        """`name`: what the user calls the program."""
-        self._name = name
+    def __init__(self, text: str) -> None:
         self.fd = os.memfd_create("program")
         with open(self.fd, "wb", closefd=False) as file:
             file.write(text.encode())
         self.path = f"/proc/self/fd/{self.fd}"
-
-    def clean(self, message: str) -> str | None:
-        """A message of bpftrace's fit for the user, or None for one that means nothing to them."""
-        # Wants CAP_SYS_RESOURCE for what kernels from 5.11 on no longer limit
-        # (torvalds/linux d5299b67dd59 "bpf: Memcg-based memory accounting for bpf maps").
-        if "couldn't set RLIMIT_MEMLOCK" in message:
-            return None
-        return message.replace(self.path, self._name)

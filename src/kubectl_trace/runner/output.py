@@ -32,6 +32,7 @@ class RecordWriter:
         self._seq = 0
         self._lines = bytearray()
         self._texts: list[str] = []
+        self._containers: list[int] = []
         self.delivered = 0
         self.lost: dict[str, int] = {}
 
@@ -40,12 +41,13 @@ class RecordWriter:
         self._join()
         self._append(kind, data)
 
-    def add_output(self, output: dialect.Output) -> None:
+    def add_output(self, output: dialect.Output, container: int = 0) -> None:
         """Queues one record of bpftrace's; consecutive printfs are joined."""
         if output.type not in _NO_RESULTS:
             self.delivered += 1
         if output.type == "printf" and isinstance(output.data, str):
             self._texts.append(output.data)
+            self._containers.append(container)
             if len(self._texts) >= _JOINED:
                 self._join()
             return
@@ -70,12 +72,18 @@ class RecordWriter:
             self.lost[cause] = self.lost.get(cause, 0) + events
 
     def _join(self) -> None:
-        if self._texts:
-            self._append("printf", self._texts[0] if len(self._texts) == 1 else self._texts)
-            self._texts = []
+        if not self._texts:
+            return
+        texts, containers = self._texts, self._containers
+        self._texts, self._containers = [], []
+        self._append(
+            "printf",
+            texts[0] if len(texts) == 1 else texts,
+            containers[0] if len(set(containers)) == 1 else containers,
+        )
 
-    def _append(self, kind: str, data: Any) -> None:
-        self._lines += encode(Record(self._seq, round(self._clock(), 6), kind, data))
+    def _append(self, kind: str, data: Any, container: int | list[int] = 0) -> None:
+        self._lines += encode(Record(self._seq, round(self._clock(), 6), kind, data, container))
         self._lines += b"\n"
         self._seq += 1
 

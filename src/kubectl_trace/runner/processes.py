@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 PROC = Path("/proc")
 
+_CONTAINER_ID = re.compile(r"[0-9a-f]{64}")  # containerd's, CRI-O's and Docker's
+
 
 @dataclass(frozen=True)
 class Process:
@@ -84,6 +86,32 @@ def of_container(container_id: str, proc: Path = PROC) -> list[Process]:
         if member and (process := read(int(entry.name), proc)):
             found.append(process)
     return sorted(found, key=lambda process: (process.start_time, process.pid))
+
+
+def by_container(proc: Path = PROC) -> dict[str, int]:
+    """Container IDs, and one process of each."""
+    found: dict[str, int] = {}
+    for entry in proc.iterdir():
+        if entry.name.isdigit():
+            try:
+                ids = _CONTAINER_ID.findall((entry / "cgroup").read_text())
+            except (FileNotFoundError, ProcessLookupError):
+                continue
+            if ids:
+                found.setdefault(ids[-1], int(entry.name))
+    return found
+
+
+def descendants(pid: int, proc: Path = PROC) -> list[int]:
+    """The process and those that it or they started, as far as their parents still run."""
+    children: dict[int, list[int]] = {}
+    for entry in proc.iterdir():
+        if entry.name.isdigit() and (process := read(int(entry.name), proc)):
+            children.setdefault(process.parent, []).append(process.pid)
+    found = [pid]
+    for each in found:
+        found += children.get(each, ())
+    return found
 
 
 def first_process(processes: Iterable[Process]) -> Process:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import os
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +15,22 @@ import msgspec
 from kubectl_trace import trace as trace_module
 from kubectl_trace._version import __version__
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError, TraceError
-from kubectl_trace.program import variables
-from kubectl_trace.results.record import Start, Summary
-from kubectl_trace.runner import bpftrace, leftovers, processes
+from kubectl_trace.program import contexts, scope
+from kubectl_trace.program.tokens import Lines
+from kubectl_trace.results.record import Member, ScopeChange, Start, Summary
+from kubectl_trace.runner import bpftrace, cgroups, leftovers, plan, processes
+from kubectl_trace.runner.members import Members
 from kubectl_trace.runner.output import RecordWriter, to_data
 from kubectl_trace.runner.supervisor import Supervisor, summary_record
+from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Container, Trace
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from kubectl_trace.runner.cgroups import Hierarchy
+    from kubectl_trace.runner.members import Numbered
+    from kubectl_trace.runner.plan import Groundwork, Plan
     from kubectl_trace.runner.processes import Process
 
 _CONTAINER_TIMEOUT = 5.0
@@ -59,7 +70,8 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
     if os.geteuid() != 0:
         raise ForbiddenError("bpftrace needs root: the target `local` works with sudo")
     binary = bpftrace.find()
-    process = _container_process(trace)
+    chosen = _processes(trace)
+    pids = [process.pid for process in chosen]
     start = Start(
         trace=trace.id,
         version=__version__,
@@ -67,31 +79,33 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
         node=os.environ.get("KUBECTL_TRACE_NODE") or os.uname().nodename,
         kernel=os.uname().release,
         bpftrace=bpftrace.version(binary),
-        container_pid=process.pid if process else 0,
+        container_pid=pids[0] if len(pids) == 1 else 0,
+        containers=tuple(itertools.starmap(_member, enumerate(trace.containers, 1))),
     )
     writer.add("start", to_data(start))
     writer.flush()
-    text = trace.program
-    if process:
-        text = variables.replace_container_pid(text, process.pid)
-    program = bpftrace.ProgramFile(text, trace.program_name)
-    child = bpftrace.start(
-        binary,
-        program,
-        trace.bpftrace_options,
-        trace.parameters,
-        bpftrace.environment(trace.environment),
-    )
-    summary = Supervisor(
-        child,
-        writer,
-        program,
-        attached=trace.attached,
-        deadline=trace.deadline,
-        grace=trace.grace,
-        control_fd=stdin,
-    ).run()
-    leftovers.remove(child.pid)
+    groundwork = plan.prepared(trace, pids)
+    environment = bpftrace.environment(trace.environment)
+    for attempt in _attempts(trace, groundwork, environment, writer):
+        if trace.explain:
+            return _explain(trace, attempt.plan, writer)
+        file = bpftrace.ProgramFile(attempt.plan.program.text)
+        translation = Translation(attempt.plan, file, trace.program, trace.program_name)
+        child = bpftrace.start(binary, file, trace.bpftrace_options, trace.parameters, environment)
+        summary = Supervisor(
+            child,
+            writer,
+            translation,
+            attempt.members,
+            scope_map=attempt.plan.scope.map if attempt.plan.scope else "",
+            attached=trace.attached,
+            deadline=trace.deadline,
+            grace=trace.grace,
+            control_fd=stdin,
+        ).run()
+        leftovers.remove(child.pid)
+        if summary.exit != Exit.REFUSED or not translation.hidden_errors:
+            break
     if summary.exit == Exit.REFUSED and not any(path.is_dir() for path in _TRACEFS):
         return msgspec.structs.replace(
             summary,
@@ -101,16 +115,96 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
     return summary
 
 
-def _container_process(trace: Trace) -> Process | None:
-    """The process that `$container_pid` stands for; None where the target has none."""
+@dataclass(frozen=True)
+class _Attempt:
+    plan: Plan
+    members: Members | None = None
+
+
+def _attempts(
+    trace: Trace, groundwork: Groundwork, environment: Mapping[str, str], writer: RecordWriter
+) -> Iterator[_Attempt]:
+    """The ways to run the program, best first; the next is for when bpftrace can't take one."""
+    program = groundwork.syntax
+    if not (trace.scope and (trace.containers or trace.pid) and scope.is_limited(program)):
+        yield _Attempt(groundwork.unlimited())
+        return
+    for note in contexts.notes(program, next_task=trace.scope_next):
+        writer.add("stderr", f"scope: {note}")
+    say = functools.partial(_say_scope, writer)
+    hierarchy = _hierarchy(trace)
+    why = "" if trace.pid or trace.scope_next else _NO_TYPES
+    if not trace.pid and not trace.scope_next and plan.has_kernel_types(environment):
+        cgroup = hierarchy.expression if hierarchy else ""
+        members = Members(trace.containers, hierarchy, say=say)
+        limit = scope.by_namespace(program, cgroup)
+        yield _Attempt(groundwork.limited(limit, members.keys), members)
+        why = _OWN_TYPES
+    if why:
+        writer.add("stderr", f"scope: {why}")
+    members = Members(trace.containers, hierarchy, by_task=True, pid=trace.pid, say=say)
+    limit = scope.by_task(program, next_task=trace.scope_next)
+    yield _Attempt(groundwork.limited(limit, members.keys), members)
+
+
+_NO_TYPES = (
+    "this kernel has no BTF, so tasks are told by thread ID: those that come into a container from "
+    "outside (kubectl exec) may be missed for up to a second"
+)
+_OWN_TYPES = (
+    "bpftrace can't use the kernel's own types in this program (does it bring its own?), so tasks "
+    "are told by thread ID: those that come into a container from outside (kubectl exec) may be "
+    "missed for up to a second"
+)
+
+
+def _hierarchy(trace: Trace) -> Hierarchy | None:
+    for container in trace.containers:
+        for process in processes.of_container(container.container_id)[:1]:
+            return cgroups.hierarchy(process.pid, container.container_id)
+    return None
+
+
+def _say_scope(writer: RecordWriter, joined: Iterable[Numbered], left: Iterable[Numbered]) -> None:
+    change = ScopeChange(
+        joined=tuple(itertools.starmap(_member, joined)),
+        left=tuple(itertools.starmap(_member, left)),
+    )
+    if change.joined or change.left:
+        writer.add("scope", to_data(change))
+
+
+def _explain(trace: Trace, chosen: Plan, writer: RecordWriter) -> Summary:
+    lines = Lines(trace.program)
+    changes = []
+    for change in sorted(chosen.program.changes, key=lambda change: change.offset):
+        line, column = lines.position(change.offset)
+        changes.append({"line": line, "column": column, "reason": change.reason})
+    writer.add("program", {"text": chosen.program.text, "changes": changes})
+    return Summary(exit=Exit.DONE, reason="explained")
+
+
+def _member(number: int, container: Container) -> Member:
+    return Member(
+        number,
+        container.namespace,
+        container.pod,
+        container.container,
+        container.container_id,
+    )
+
+
+def _processes(trace: Trace) -> list[Process]:
+    """The processes that `$container_pid` stands for, one a container."""
     if trace.pid:
         process = processes.read(trace.pid)
         if process is None:
             raise NotFoundError(f"there is no process {trace.pid} on this machine")
-        return process
-    if not trace.containers:
-        return None
-    return processes.select(_wait_for(trace.containers[0]), trace.process_selector)
+        return [process]
+    return [
+        processes.select(_wait_for(container), trace.process_selector)
+        for container in trace.containers
+    ]
 
 
 def _wait_for(container: Container) -> list[Process]:

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace.errors import Exit
-from kubectl_trace.results import dialect
 from kubectl_trace.results.record import Summary
-from kubectl_trace.runner import bpftrace
+from kubectl_trace.runner import bpfmap, bpftrace
 from kubectl_trace.runner.output import RecordWriter, to_data
 from kubectl_trace.trace import Control, Hello, Kill, Stop
 
@@ -26,9 +25,13 @@ if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
 
+    from kubectl_trace.runner.members import Members
+    from kubectl_trace.runner.translation import Translation
+
 CLIENT_TIMEOUT = 30.0
 """Seconds in which the client of an attached trace must have said hello."""
 
+_SCOPE_MAP_PERIOD = 0.005  # seconds
 _LONGEST_WAIT = 3600.0  # seconds: epoll takes no more than 2^31 milliseconds
 _CHUNK = 1 << 20  # bytes a read: a pipe's largest buffer
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -58,7 +61,9 @@ class Supervisor:
         self,
         child: subprocess.Popen[bytes],
         writer: RecordWriter,
-        program: bpftrace.ProgramFile,
+        translation: Translation,
+        members: Members | None = None,
+        scope_map: str = "",
         *,
         attached: bool,
         deadline: float,
@@ -67,7 +72,9 @@ class Supervisor:
     ) -> None:
         self._child = child
         self._writer = writer
-        self._program = program
+        self._translation = translation
+        self._members = members
+        self._scope_map = scope_map
         self._attached = attached
         self._grace = grace
         self._control_fd = control_fd
@@ -77,6 +84,8 @@ class Supervisor:
         self._ready = False
         self._killed = False
         self._set_timer("deadline", deadline, lambda: self._stop("deadline"))
+        if members is not None:
+            self._set_timer("scope", 0.0, self._find_scope_map)
         if attached:
             self._set_timer("client", CLIENT_TIMEOUT, lambda: self._stop("client gone"))
 
@@ -96,6 +105,8 @@ class Supervisor:
             # Not every standard input can be waited for (/dev/null); then nobody speaks to us.
             with contextlib.suppress(PermissionError):
                 self._selector.register(self._control_fd, selectors.EVENT_READ)
+        if self._members is not None:
+            self._selector.register(self._members.fileno(), selectors.EVENT_READ)
         with _Signals() as signals:
             self._selector.register(signals.fd, selectors.EVENT_READ)
             ended = False
@@ -103,6 +114,9 @@ class Supervisor:
                 for key, _ in self._selector.select(self._next_timer()):
                     if key.fd == child_fd:
                         ended = True
+                        continue
+                    if self._members is not None and key.fd == self._members.fileno():
+                        self._look_at_scope(self._members)
                         continue
                     data = os.read(key.fd, _CHUNK)
                     if key.fd == signals.fd:
@@ -144,29 +158,28 @@ class Supervisor:
             if line.startswith(bpftrace.NOTICE_ATTACHED):
                 self._on_ready()
                 continue
-            output = dialect.parse_line(line)
-            if output is None:
+            translated = self._translation.output(line)
+            if translated is None:
                 continue
-            if isinstance(output.data, dict) and output.data.get("filename") == self._program.path:
-                name = self._program.clean(self._program.path)
-                output = dialect.Output(output.type, {**output.data, "filename": name})
+            output, container = translated
             if output.type == "raw":
                 # Up to 0.27.0 warnings of the compiler may come on stdout, among the records.
                 self._on_stderr([line])
             else:
-                self._writer.add_output(output)
+                self._writer.add_output(output, container)
 
     def _on_stderr(self, lines: list[bytes]) -> None:
         for line in lines:
             if line.startswith(bpftrace.NOTICE_ATTACHED):
                 self._on_ready()
                 continue
-            text = self._program.clean(line.decode(errors="replace"))
-            if text is not None:
+            for text in self._translation.message(line):
                 self._writer.add("stderr", text)
 
     def _on_ready(self) -> None:
         self._ready = True
+        if self._members is not None:
+            self._look_at_scope(self._members)
         self._writer.add("ready", None)
 
     def _on_control(self, lines: list[bytes], *, ended: bool) -> None:
@@ -181,10 +194,33 @@ class Supervisor:
                 self._stop("stopped")
             elif isinstance(message, Kill):
                 self._kill("killed")
+            elif self._members is not None:
+                self._members.set_containers(message.containers)
+                self._look_at_scope(self._members)
         if ended and self._control_fd is not None:
             self._selector.unregister(self._control_fd)
             if self._attached:
                 self._stop("client gone")
+
+    def _find_scope_map(self) -> None:
+        """Looks for the program's map until it is there: bpftrace makes it before it attaches."""
+        assert self._members is not None
+        try:
+            found = bpfmap.find(self._child.pid, self._scope_map)
+        except OSError as error:
+            text = f"containers that start from now on are not seen: {error.strerror}"
+            self._writer.add("stderr", f"scope: {text}")
+            return
+        if found is None:
+            self._set_timer("scope", _SCOPE_MAP_PERIOD, self._find_scope_map)
+            return
+        self._members.use(found)
+        self._look_at_scope(self._members)
+
+    def _look_at_scope(self, members: Members) -> None:
+        wait = members.tick()
+        if members.in_use:
+            self._set_timer("scope", wait, lambda: self._look_at_scope(members))
 
     def _flush(self) -> None:
         try:

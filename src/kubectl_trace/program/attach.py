@@ -1,0 +1,128 @@
+"""Attach points rewritten: files as the target's containers see them, and `$container_pid`."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from kubectl_trace.program.providers import attaches_to_file, expand
+from kubectl_trace.program.rewrite import Edit
+from kubectl_trace.program.tokens import ProgramError, Span, tokens
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from kubectl_trace.program.syntax import AttachPoint, Part, Program
+
+CONTAINER_PID = "$container_pid"
+_CONTAINER_PID = re.compile(re.escape(CONTAINER_PID) + r"\b")
+_POSITIONAL = re.compile(r"\$([0-9]+)")
+
+# What bpftrace up to 0.23 reads as a path without quotes (src/lexer.l: path).
+_PLAIN_PATH = re.compile(r"[-\w./]+", re.ASCII)
+
+
+def files(program: Program) -> tuple[str, ...]:
+    """The names of the files that probes attach to, as the program has them, each once."""
+    return tuple(dict.fromkeys(part.text for _, part in _file_parts(program)))
+
+
+def return_probes(program: Program) -> Iterator[tuple[AttachPoint, str]]:
+    """The uretprobes, and the names of the files they attach to."""
+    for point, part in _file_parts(program):
+        if "uretprobe" in expand(point.provider):
+            yield point, part.text
+
+
+def with_parameters(name: str, parameters: Sequence[str]) -> str:
+    """A file's name with the positional parameters in it, such as `$1`, replaced."""
+
+    def value(match: re.Match[str]) -> str:
+        number = int(match[1])
+        return parameters[number - 1] if 0 < number <= len(parameters) else match.group()
+
+    return _POSITIONAL.sub(value, name)
+
+
+def place(program: Program, paths: Mapping[str, Sequence[str]]) -> Iterator[Edit]:
+    """Lets probes attach to these paths instead of the files' names.
+
+    Several paths are several attach points. Names that are no keys stay.
+    """
+    for point, part in _file_parts(program):
+        replaced = paths.get(part.text)
+        if replaced is None or list(replaced) == [part.text]:
+            continue
+        if part.text.startswith("/proc/"):
+            reason = f"{CONTAINER_PID} stands for this process"
+        elif len(replaced) > 1:
+            reason = f"{part.text} is {len(replaced)} different files in the target's containers"
+        else:
+            reason = f"{part.text} is the container's own file"
+        pieces: list[str | Span] = []
+        for path in replaced:
+            written = path if _PLAIN_PATH.fullmatch(path) else '"' + _escaped(path) + '"'
+            before = Span(point.span.start, part.span.start)
+            pieces += [before, written, Span(part.span.end, point.span.end), ", "]
+        yield Edit(point.span, tuple(pieces[:-1]), reason)
+
+
+def uses_container_pid(program: Program) -> bool:
+    """Whether the program names `$container_pid` anywhere but in comments."""
+    return CONTAINER_PID in program.text and any(True for _ in _mentions(program))
+
+
+def container_pid(program: Program, pids: Sequence[int]) -> Iterator[Edit]:
+    """Replaces `$container_pid` where it is no file to attach to (see `place`).
+
+    Raises:
+        ProgramError: there are several processes, and it can stand for one only.
+    """
+    in_files = {
+        offset
+        for _, part in _file_parts(program)
+        for offset in range(part.span.start, part.span.end)
+    }
+    if CONTAINER_PID not in program.text:
+        return
+    for offset in _mentions(program):
+        if offset in in_files:
+            continue
+        if len(pids) != 1:
+            raise ProgramError(
+                f"{CONTAINER_PID} stands for {len(pids)} processes here, one a container; with "
+                "several it can only be in the file of an attach point (/proc/$container_pid/exe)",
+                offset,
+            )
+        yield Edit(
+            Span(offset, offset + len(CONTAINER_PID)),
+            (str(pids[0]),),
+            f"{CONTAINER_PID} is the container's process",
+        )
+
+
+def _file_parts(program: Program) -> Iterator[tuple[AttachPoint, Part]]:
+    for probe in program.probes:
+        for point in probe.attach_points:
+            if attaches_to_file(point.provider) and len(point.parts) > 2:
+                yield point, point.parts[1]
+
+
+def _mentions(program: Program) -> Iterator[int]:
+    """Where `$container_pid` is named outside comments."""
+    position = 0
+    for item in program.items:
+        points = getattr(item, "attach_points", ())
+        for point in points:
+            # What looks like a comment there is part of a path: uprobe:/proc/*/exe.
+            for match in _CONTAINER_PID.finditer(program.text, point.span.start, point.span.end):
+                yield match.start()
+        position = points[-1].span.end if points else item.span.start
+        for token in tokens(program.text, Span(position, item.span.end)):
+            if token.kind in ("string", "variable", "other"):
+                for match in _CONTAINER_PID.finditer(token.text):
+                    yield token.start + match.start()
+
+
+def _escaped(path: str) -> str:
+    return path.replace("\\", "\\\\").replace('"', '\\"')

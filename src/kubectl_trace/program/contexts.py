@@ -1,0 +1,71 @@
+"""Probes that fire in a task, but often not in the one that they are about."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kubectl_trace.program.syntax import AttachPoint, Program
+
+# Patterns over `tracepoint:GROUP:NAME` and `kprobe:FUNCTION`, and what the current task is there.
+# Sources: the places in torvalds/linux where the tracepoints are.
+_NOTES = (
+    (
+        r"(raw)?tracepoint:sched:sched_switch",
+        "is limited by the task that leaves the CPU (prev); --scope-next limits it by the one that "
+        "gets it",
+    ),
+    (
+        r"(raw)?tracepoint:sched:sched_(wakeup|waking|wakeup_new)",
+        "is limited by the task that wakes another, not by the one that is woken",
+    ),
+    (
+        r"(raw)?tracepoint:sched:sched_(migrate_task|stat_.*|process_wait|process_free)",
+        "may fire in another task than the one that it is about",
+    ),
+    (r"(raw)?tracepoint:signal:signal_generate", "is limited by the sender of the signal"),
+    (
+        r"(raw)?tracepoint:(irq|napi|timer|rcu|irq_vectors|softirq|xdp|hrtimer|ipi):.*",
+        "fires in interrupts: the current task is whichever was interrupted",
+    ),
+    (
+        r"(raw)?tracepoint:(block:block_(rq_complete|rq_error|rq_requeue|bio_complete)|nvme:.*|scsi:.*done.*)"
+        r"|k(ret)?probe:(__)?blk_(account_io_done|mq_complete_request|mq_end_request|update_request)",
+        "fires when a device has finished: the current task is whichever was interrupted",
+    ),
+    (
+        r"(raw)?tracepoint:(net:(netif_|napi_).*|skb:.*|tcp:tcp_(probe|receive_reset|rcv_.*|bad_csum))"
+        r"|k(ret)?probe:(tcp_v[46]_(rcv|do_rcv|syn_recv_sock)|tcp_rcv_.*|ip(v6)?_rcv.*|netif_.*|tcp_set_state)",
+        "fires also where packets are received: the current task may be any",
+    ),
+    (
+        r"(raw)?tracepoint:(workqueue|writeback|kmem:mm_page_.*|vmscan|compaction|jbd2):.*",
+        "fires also in kernel threads, which belong to no container",
+    ),
+)
+_COMPILED = tuple((re.compile(pattern), note) for pattern, note in _NOTES)
+_LONG = {"t": "tracepoint", "rt": "rawtracepoint", "k": "kprobe", "kr": "kretprobe"}
+
+
+def notes(program: Program, *, next_task: bool = False) -> Iterator[str]:
+    """What the user of a scope should know about attach points of the program, each once."""
+    said: set[str] = set()
+    for probe in program.probes:
+        for point in probe.attach_points:
+            name, note = _name(point), _note(point)
+            if note and not (next_task and "--scope-next" in note) and name not in said:
+                said.add(name)
+                yield f"{name} {note}"
+
+
+def _note(point: AttachPoint) -> str:
+    name = _name(point)
+    return next((note for pattern, note in _COMPILED if pattern.fullmatch(name)), "")
+
+
+def _name(point: AttachPoint) -> str:
+    provider, *rest = (part.text for part in point.parts)
+    return ":".join((_LONG.get(provider, provider), *rest))

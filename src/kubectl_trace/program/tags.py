@@ -1,0 +1,70 @@
+"""Tags: its container's number at the beginning of each printf's text, hidden from the user."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubectl_trace.program.rewrite import Edit
+from kubectl_trace.program.scope import in_tasks
+from kubectl_trace.program.tokens import Group, Token, tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from kubectl_trace.program.scope import Scope
+    from kubectl_trace.program.syntax import Program
+    from kubectl_trace.program.tokens import Tree
+
+_MARK = "\x1e"  # ASCII's record separator
+_MARK_IN_SOURCE = r"\x1e"
+
+
+def tag(program: Program, scope: Scope) -> Iterator[Edit]:
+    """Makes each printf begin with its container's number; 0: of none, or not known.
+
+    Every printf gets a tag, so that no text of a traced process is taken for one.
+    """
+    known = {probe.block for probe in program.probes if in_tasks(probe)}
+    reason = "each printf says which container it is of; this is taken off again"
+    for block in program.code:
+        if "printf" not in program.of(block):
+            continue
+        texts = tuple(_formats(tree(program.text, block)))
+        if texts and block in known:
+            yield Edit.insert(block.start + 1, f" {scope.container}")
+        for text in texts:
+            number = "%lu" if block in known else "0"
+            tagged = f"{_MARK_IN_SOURCE}{number}{_MARK_IN_SOURCE}"
+            yield Edit.insert(text.start + 1, tagged, reason)
+            if block in known:
+                yield Edit.insert(text.end, f", {scope.variable}")
+
+
+def untag(text: str) -> tuple[int, str]:
+    """The container's number in a tagged text, and the text without its tag."""
+    if not text.startswith(_MARK):
+        return 0, text
+    number, mark, rest = text[1:].partition(_MARK)
+    if not mark or not number.isdecimal():
+        return 0, text
+    return int(number), rest
+
+
+def _formats(nodes: Tree) -> Iterator[Token]:
+    """The format strings of the printf calls."""
+    called = False
+    for node in nodes:
+        if isinstance(node, Group):
+            if called and node.bracket == "(":
+                arguments = (
+                    child
+                    for child in node.children
+                    if not isinstance(child, Token) or child.kind not in ("space", "comment")
+                )
+                first = next(arguments, None)
+                if isinstance(first, Token) and first.kind == "string":
+                    yield first
+            yield from _formats(node.children)
+            called = False
+        elif node.kind not in ("space", "comment"):
+            called = node.text == "printf"

@@ -1,0 +1,108 @@
+"""A map of a running bpftrace, changed from outside (bpf(2), <linux/bpf.h>)."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from kubectl_trace.runner import syscalls
+
+_UPDATE_ELEM, _DELETE_ELEM, _OBJ_GET_INFO_BY_FD = 2, 3, 15
+_NAME_SIZE = 16  # BPF_OBJ_NAME_LEN, the final 0 included
+
+
+class _ElementAttributes(ctypes.Structure):
+    _fields_ = [
+        ("map_fd", ctypes.c_uint32),
+        ("key", ctypes.c_uint64),
+        ("value", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+    ]
+
+
+class _InfoAttributes(ctypes.Structure):
+    _fields_ = [
+        ("fd", ctypes.c_uint32),
+        ("length", ctypes.c_uint32),
+        ("info", ctypes.c_uint64),
+    ]
+
+
+class _MapInfo(ctypes.Structure):  # the beginning of struct bpf_map_info (Linux 4.15)
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("key_size", ctypes.c_uint32),
+        ("value_size", ctypes.c_uint32),
+        ("max_entries", ctypes.c_uint32),
+        ("flags", ctypes.c_uint32),
+        ("name", ctypes.c_char * _NAME_SIZE),
+    ]
+
+
+@dataclass(frozen=True)
+class Map:
+    """A map from integers to integers."""
+
+    fd: int
+    key_size: int
+    value_size: int
+
+    def set(self, key: int, value: int) -> None:
+        """Sets a key's value.
+
+        Raises:
+            OSError: E2BIG, the map is full.
+        """
+        self._call(_UPDATE_ELEM, key, value)
+
+    def remove(self, key: int) -> None:
+        """Removes a key, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self._call(_DELETE_ELEM, key, 0)
+
+    def _call(self, command: int, key: int, value: int) -> None:
+        key_bytes = ctypes.create_string_buffer(key.to_bytes(self.key_size, "little"))
+        value_bytes = ctypes.create_string_buffer(value.to_bytes(self.value_size, "little"))
+        attributes = _ElementAttributes(
+            self.fd, ctypes.addressof(key_bytes), ctypes.addressof(value_bytes), 0
+        )
+        syscalls.bpf(command, attributes)
+
+
+def find(pid: int, name: str) -> Map | None:
+    """A map of bpftrace's by its name in the program (`@name`); None as long as there is none.
+
+    bpftrace calls `@name` `AT_name`, cut at 15 characters, in the kernel. Only the process's own
+    maps are looked at: another trace's may have the same name.
+
+    Raises:
+        OSError: the kernel does not let us have the process's file descriptors.
+    """
+    wanted = ("AT_" + name.removeprefix("@")).encode()[: _NAME_SIZE - 1]
+    for entry in _map_fds(pid):
+        pidfd = os.pidfd_open(pid)
+        try:
+            fd = syscalls.pidfd_getfd(pidfd, entry)
+        finally:
+            os.close(pidfd)
+        info = _MapInfo()
+        attributes = _InfoAttributes(fd, ctypes.sizeof(info), ctypes.addressof(info))
+        syscalls.bpf(_OBJ_GET_INFO_BY_FD, attributes)
+        if info.name == wanted:
+            return Map(fd, info.key_size, info.value_size)
+        os.close(fd)
+    return None
+
+
+def _map_fds(pid: int) -> list[int]:
+    found = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if "\nmap_id:" in entry.read_text():
+                    found.append(int(entry.name))
+    return found

@@ -1,0 +1,113 @@
+"""Containers' cgroups: where they are, who is in them, how BPF code names them.
+
+Formats: cgroups(7), proc_pid_mountinfo(5).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubectl_trace.program import scope
+from kubectl_trace.runner.processes import PROC
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@dataclass(frozen=True)
+class Hierarchy:
+    """A hierarchy in which containers have cgroups of their own."""
+
+    root: Path
+    expression: str
+    """The current task's cgroup there, for a program (see `program.scope`)."""
+
+
+def hierarchy(pid: int, container_id: str, proc: Path = PROC) -> Hierarchy | None:
+    """A hierarchy in which the container of this process has a cgroup; None if none is mounted."""
+    try:
+        membership = (proc / str(pid) / "cgroup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    mounted = dict(_mounted(proc))
+    numbers = _subsystems(proc)
+    # The unified hierarchy is the last line: 0::/path
+    for line in reversed(membership):
+        _, controllers, path = line.split(":", 2)
+        if container_id not in path:
+            continue
+        if not controllers and "" in mounted:
+            return Hierarchy(mounted[""], scope.CGROUP2)
+        for controller in controllers.split(","):
+            if controller in mounted and controller in numbers:
+                return Hierarchy(mounted[controller], scope.cgroup1(numbers[controller]))
+    return None
+
+
+def directory(root: Path, container_id: str) -> Path | None:
+    """The container's cgroup: the directory whose name has its ID.
+
+    A path in /proc/PID/cgroup would not do: it begins at the reader's own cgroup namespace.
+    """
+    for path, names, _ in os.walk(root):
+        for name in names:
+            if container_id in name:
+                return Path(path, name)
+    return None
+
+
+def descendants(cgroup: Path) -> Iterator[Path]:
+    """The cgroup and those below it."""
+    for path, _, _ in os.walk(cgroup):
+        yield Path(path)
+
+
+def processes(cgroup: Path) -> list[int]:
+    """The PIDs of the processes in a cgroup and below; none if it is gone."""
+    found: list[int] = []
+    for each in descendants(cgroup):
+        with contextlib.suppress(OSError):
+            found += map(int, (each / "cgroup.procs").read_text().split())
+    return found
+
+
+def number(cgroup: Path) -> int:
+    """The cgroup's number, as BPF code sees it.
+
+    Raises:
+        FileNotFoundError: it is gone.
+    """
+    return cgroup.stat().st_ino
+
+
+def _mounted(proc: Path) -> Iterator[tuple[str, Path]]:
+    """The hierarchies mounted whole here, by controller; the unified one by the empty string."""
+    for line in (proc / "self" / "mountinfo").read_text().splitlines():
+        fields, _, rest = line.partition(" - ")
+        kind, _, options = rest.split(" ", 2)
+        root, point = fields.split(" ")[3:5]
+        if kind == "cgroup2":
+            yield "", Path(point)
+        elif kind == "cgroup" and root == "/":
+            for option in options.split(","):
+                yield option, Path(point)
+
+
+def _subsystems(proc: Path) -> dict[str, int]:
+    """The kernel's numbers of the controllers: their order in /proc/cgroups.
+
+    From Linux 6.13 on, controllers without version 1 are left out there but keep their numbers.
+    Those that can be so are cpuset and memory.
+    """
+    try:
+        lines = (proc / "cgroups").read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    names = [line.split()[0] for line in lines if not line.startswith("#")]
+    if "cpuset" not in names or "memory" not in names:
+        return {}
+    return {name: number for number, name in enumerate(names)}

@@ -1,0 +1,366 @@
+"""Who is in scope on this node: the target's containers, as they start, restart and end.
+
+A container is known by its pod's UID and its name, so that the one which the kubelet starts after
+another ended is known, too. Three things make a task belong to it: its mount namespace, its cgroup
+and, where the kernel's types can't be used in programs, its thread ID.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import select
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubectl_trace.runner import cgroups, processes, syscalls
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from kubectl_trace.runner.bpfmap import Map
+    from kubectl_trace.runner.cgroups import Hierarchy
+    from kubectl_trace.trace import Container
+
+    Numbered = tuple[int, Container]
+
+_PERIOD = 1.0
+"""Seconds between two looks at everything, for what no event tells."""
+_SHARE = 0.02
+"""Of a CPU, at most, that looking takes where it takes long."""
+_SOON = 0.005
+"""Seconds until a new cgroup, whose container isn't known yet, is looked at again; then later and
+later, by a part of its age."""
+_PATIENCE = 10.0
+"""Seconds after which a new cgroup is none of a container: the pod's sandbox has one, too."""
+
+# The kubelet mounts a file of its own into each container, /dev/termination-log, from
+# <root>/pods/UID/containers/NAME/ID (pkg/kubelet/kubelet_getters.go: getPodContainerDir).
+_KUBELETS_FILE = re.compile(r"/pods/([^/ ]+)/containers/([^/ ]+)/[0-9a-f]+ ")
+_MNT_NAMESPACE = re.compile(r"mnt:\[(\d+)\]")
+
+
+def identify(pid: int) -> tuple[str, str] | None:
+    """The UID of the pod and the name of the container that a process is in, if it shows."""
+    try:
+        mounts = Path(f"/proc/{pid}/mountinfo").read_text(errors="replace")
+    except OSError:
+        return None
+    found = _KUBELETS_FILE.search(mounts)
+    return (found[1], found[2]) if found else None
+
+
+@dataclass
+class _Instance:
+    """A container that runs: what the runtime knows by one container ID."""
+
+    number: int
+    cgroup: Path | None
+    container_id: str
+    pid: int = 0
+    """Not a container, but this process and those that it starts."""
+    keys: set[int] = field(default_factory=set)
+    namespaces: dict[int, int] = field(default_factory=dict)
+    """Held open: while a namespace is, the kernel gives its number to no other."""
+
+    def pids(self) -> list[int]:
+        if self.pid:
+            return processes.descendants(self.pid) if processes.read(self.pid) else []
+        if self.cgroup is not None:
+            return cgroups.processes(self.cgroup)
+        return [process.pid for process in processes.of_container(self.container_id)]
+
+
+class Members:
+    """Keeps a program's scope map up to date."""
+
+    def __init__(
+        self,
+        containers: Sequence[Container],
+        hierarchy: Hierarchy | None,
+        *,
+        say: Callable[[list[Numbered], list[Numbered]], None],
+        by_task: bool = False,
+        pid: int = 0,
+    ) -> None:
+        """Begins with what runs now.
+
+        Args:
+            containers: The target's; their numbers are their places here, from 1.
+            hierarchy: Where they have cgroups; None: nobody knows.
+            say: Called with the containers that came and those that went.
+            by_task: The map's keys are thread IDs, not namespaces and cgroups.
+            pid: Instead of containers, this process and those that it starts; by task only.
+        """
+        self.containers = list(containers)
+        self._by_process = bool(pid)
+        self._inactive: set[int] = set()
+        self._hierarchy = hierarchy
+        self._by_task = by_task
+        self._say = say
+        self._map: Map | None = None
+        self._instances: dict[str, _Instance] = {}
+        self._undecided: dict[Path, float] = {}
+        self._foreign: set[Path] = set()
+        self._pods: set[Path] = set()
+        self._epoll = select.epoll()
+        self._inotify = syscalls.inotify_init()
+        self._epoll.register(self._inotify, select.EPOLLIN)
+        self._inits: set[int] = set()  # pidfds of first processes
+        self._next = 0.0
+        for number, container in enumerate(self.containers, 1):
+            self._add(container.container_id, number)
+        if pid:
+            self._instances[""] = _Instance(1, None, "", pid)
+        self._look()
+
+    @property
+    def keys(self) -> dict[int, int]:
+        """What is in scope now: the map's content."""
+        return {
+            key: instance.number for instance in self._instances.values() for key in instance.keys
+        }
+
+    @property
+    def in_use(self) -> bool:
+        """Whether there is a map to keep up to date."""
+        return self._map is not None
+
+    def fileno(self) -> int:
+        """Becomes readable when it is time for `tick`."""
+        return self._epoll.fileno()
+
+    def use(self, scope_map: Map) -> None:
+        """Writes all to the program's map, and keeps it up to date from now on."""
+        self._map = scope_map
+        for key, number in self.keys.items():
+            scope_map.set(key, number)
+        self.tick()
+
+    def set_containers(self, containers: Iterable[Container]) -> None:
+        """Lets these containers be the scope; those that were in it keep their numbers."""
+        wanted = {_name(container): container for container in containers}
+        for number, container in enumerate(self.containers, 1):
+            if wanted.pop(_name(container), None):
+                self._inactive.discard(number)
+            else:
+                self._inactive.add(number)
+        self.containers += wanted.values()
+        for number, container in enumerate(self.containers, 1):
+            if number not in self._inactive:
+                self._add(container.container_id, number)
+        self._foreign.clear()
+        self._next = 0.0
+        self.tick()
+
+    def tick(self) -> float:
+        """Looks at what has happened, if anything did; seconds until the next time."""
+        before = self._running()
+        now = time.monotonic()
+        if self._happened() or now >= self._next:
+            self._look()
+            self._next = now + max(_PERIOD, (time.monotonic() - now) / _SHARE)
+        else:
+            for pod in {cgroup.parent for cgroup in self._undecided}:
+                self._look_for_new(pod)
+        after = self._running()
+        if before != after:
+            self._say(self._numbered(after - before), self._numbered(before - after))
+        return min(self._next - now, *(max(_SOON, age / 20) for age in self._ages(now)), _PERIOD)
+
+    def _numbered(self, numbers: set[int]) -> list[Numbered]:
+        return [pair for pair in enumerate(self.containers, 1) if pair[0] in numbers]
+
+    def _ages(self, now: float) -> Iterator[float]:
+        return (now - since for since in self._undecided.values())
+
+    def _running(self) -> set[int]:
+        return {instance.number for instance in self._instances.values() if instance.keys}
+
+    def _happened(self) -> bool:
+        """Whether a cgroup came or went or a container's first process ended."""
+        ready = [fd for fd, _ in self._epoll.poll(0)]
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._inotify, 65536):
+                pass
+        for fd in ready:
+            if fd in self._inits:
+                self._epoll.unregister(fd)
+                self._inits.discard(fd)
+                os.close(fd)
+        return bool(ready)
+
+    # What there is.
+
+    def _add(self, container_id: str, number: int, cgroup: Path | None = None) -> None:
+        if cgroup is None and self._hierarchy is not None:
+            cgroup = cgroups.directory(self._hierarchy.root, container_id)
+        if container_id in self._instances or cgroup in self._cgroups():
+            return
+        self._instances[container_id] = _Instance(number, cgroup, container_id)
+        if cgroup is not None:
+            self._pods.add(cgroup.parent)
+            self._watch(cgroup.parent)
+
+    def _cgroups(self) -> set[Path]:
+        return {each.cgroup for each in self._instances.values() if each.cgroup is not None}
+
+    def _look(self) -> None:
+        for pod in list(self._pods):
+            self._look_for_new(pod)
+        for container_id, instance in list(self._instances.items()):
+            pids = [] if instance.number in self._inactive else instance.pids()
+            if pids:
+                self._update(instance, pids)
+            elif instance.cgroup is None or not instance.cgroup.exists() or instance.keys:
+                self._leave(instance)
+                del self._instances[container_id]
+        if self._hierarchy is None and not self._by_process:
+            self._look_at_all()
+
+    def _look_for_new(self, pod: Path) -> None:
+        """Finds containers of the target among the cgroups of a pod."""
+        known = self._cgroups()
+        try:
+            children = [Path(entry.path) for entry in os.scandir(pod) if entry.is_dir()]
+        except FileNotFoundError:
+            self._pods.discard(pod)
+            return
+        now = time.monotonic()
+        for child in children:
+            if child in known or child in self._foreign:
+                continue
+            identity = next(filter(None, map(identify, cgroups.processes(child))), None)
+            if identity is None:
+                since = self._undecided.setdefault(child, now)
+                if now - since > _PATIENCE:
+                    del self._undecided[child]
+                    self._foreign.add(child)
+                continue
+            self._undecided.pop(child, None)
+            number = self._number(identity)
+            if number:
+                self._add(child.name, number, child)
+            else:
+                self._foreign.add(child)
+        for gone in [path for path in self._undecided if path not in children]:
+            if gone.parent == pod:
+                del self._undecided[gone]
+
+    def _look_at_all(self) -> None:
+        """Finds containers of the target by their processes, where no cgroups are to be seen."""
+        ids = {container.container_id for container in self.containers}
+        for container_id, pid in processes.by_container().items():
+            if container_id in self._instances or container_id in ids:
+                continue
+            identity = identify(pid)
+            if identity and (number := self._number(identity)):
+                self._add(container_id, number)
+
+    def _number(self, identity: tuple[str, str]) -> int:
+        for number, container in enumerate(self.containers, 1):
+            if (container.pod_uid, container.container) == identity:
+                return 0 if number in self._inactive else number
+        return 0
+
+    # What belongs to a container that runs.
+
+    def _update(self, instance: _Instance, pids: list[int]) -> None:
+        wanted: set[int] = set()
+        if instance.cgroup is not None:
+            for cgroup in cgroups.descendants(instance.cgroup):
+                self._watch(cgroup)
+                if not self._by_task:
+                    with contextlib.suppress(FileNotFoundError):
+                        wanted.add(cgroups.number(cgroup))
+        if self._by_task:
+            wanted |= set(_threads(pids))
+            # Those that are gone, the program itself takes out.
+        else:
+            for pid in pids:
+                self._hold_namespace(instance, pid, pids)
+            wanted |= instance.namespaces.keys()
+        if not instance.keys:
+            self._watch_init(instance, pids)
+        new = wanted - instance.keys
+        instance.keys = wanted if self._by_task else instance.keys | wanted
+        if self._map is None:
+            return
+        for key in new:
+            self._map.set(key, instance.number)
+            if self._by_task and not Path(f"/proc/{key}").exists():
+                self._map.remove(key)  # it ended before it was in
+
+    def _hold_namespace(self, instance: _Instance, pid: int, pids: list[int]) -> None:
+        """Takes a process's mount namespace into the scope, unless others outside have it, too."""
+        inum = _mount_namespace(pid)
+        if inum is None or inum in instance.namespaces:
+            return
+        try:
+            fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return
+        held = os.fstat(fd).st_ino
+        # Only now can nobody else get the number: was it the container's process that had it?
+        still_in = pid in instance.pids() and _mount_namespace(pid) == held
+        if still_in and not _has_others(held, {*pids, *instance.pids()}):
+            instance.namespaces[held] = fd
+        else:
+            os.close(fd)
+
+    def _leave(self, instance: _Instance) -> None:
+        for key in instance.keys:
+            if self._map is not None and not self._by_task:
+                self._map.remove(key)
+        instance.keys.clear()
+        for fd in instance.namespaces.values():
+            os.close(fd)
+        instance.namespaces.clear()
+
+    def _watch(self, cgroup: Path) -> None:
+        with contextlib.suppress(OSError):
+            mask = syscalls.IN_CREATE | syscalls.IN_DELETE
+            syscalls.inotify_add_watch(self._inotify, cgroup, mask)
+
+    def _watch_init(self, instance: _Instance, pids: list[int]) -> None:
+        """Wakes us when the container's first process ends."""
+        found = [process for process in map(processes.read, pids) if process]
+        if not found:
+            return
+        with contextlib.suppress(OSError):
+            fd = os.pidfd_open(processes.first_process(found).pid)
+            self._inits.add(fd)
+            self._epoll.register(fd, select.EPOLLIN)
+
+
+def _name(container: Container) -> tuple[str, str]:
+    return container.pod_uid, container.container
+
+
+def _mount_namespace(pid: int) -> int | None:
+    try:
+        found = _MNT_NAMESPACE.fullmatch(os.readlink(f"/proc/{pid}/ns/mnt"))
+    except OSError:
+        return None
+    return int(found[1]) if found else None
+
+
+def _has_others(inum: int, pids: set[int]) -> bool:
+    """Whether a process that is none of these has the mount namespace.
+
+    One in a container's cgroup may be on its way in or out, such as runc, or nsenter.
+    """
+    return any(
+        int(name) not in pids and _mount_namespace(int(name)) == inum
+        for name in os.listdir("/proc")
+        if name.isdigit()
+    )
+
+
+def _threads(pids: Iterable[int]) -> Iterable[int]:
+    for pid in pids:
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            yield from map(int, os.listdir(f"/proc/{pid}/task"))

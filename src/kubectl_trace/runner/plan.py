@@ -1,0 +1,134 @@
+"""A trace's program made to run on this node: whose files, which processes, what scope."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from kubectl_trace.binary import golang
+from kubectl_trace.errors import RefusedError, TraceError
+from kubectl_trace.program import attach, prepare, scope, syntax
+from kubectl_trace.program.tokens import ProgramError
+from kubectl_trace.runner import files
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from kubectl_trace.program.rewrite import Rewritten
+    from kubectl_trace.program.scope import Scope
+    from kubectl_trace.program.syntax import Program
+    from kubectl_trace.runner.files import File
+    from kubectl_trace.trace import Trace
+
+_BTF = Path("/sys/kernel/btf/vmlinux")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A program as it runs, and what of it the user does not see."""
+
+    program: Rewritten
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Files as attach points have them now, and as the user wrote them."""
+    scope: Scope | None = None
+    hidden_probes: int = 0
+
+
+@dataclass(frozen=True)
+class Groundwork:
+    """The program with its files in place, not limited to a scope yet."""
+
+    program: Rewritten
+    names: Mapping[str, str]
+
+    @cached_property
+    def syntax(self) -> syntax.Program:
+        """Its parts."""
+        return syntax.parse(self.program.text)
+
+    def unlimited(self) -> Plan:
+        """The program for all tasks."""
+        return Plan(self.program, self.names)
+
+    def limited(self, limit: Scope, members: Mapping[int, int]) -> Plan:
+        """The program for the tasks of a scope; `members` are in it from the beginning."""
+        program = prepare.limited(self.program, limit, members)
+        return Plan(program, self.names, limit, scope.hidden_probes(self.syntax, limit))
+
+
+def prepared(trace: Trace, pids: Sequence[int]) -> Groundwork:
+    """Lets the program attach to the files of these processes, one a container.
+
+    Raises:
+        RefusedError: the program is none, or would harm the traced process.
+        NotFoundError: a file that it attaches to is not there.
+        UsageError: too many files match.
+    """
+    text = trace.program.replace("\r\n", "\n")
+    try:
+        program = syntax.parse(text)
+        found = {
+            name: _files(attach.with_parameters(name, trace.parameters), pids)
+            for name in attach.files(program)
+        }
+        _refuse_go(trace, program, found)
+        paths = {name: [file.path for file in each] for name, each in found.items() if each}
+        placed = prepare.placed(trace.program, paths, pids)
+    except ProgramError as error:
+        raise RefusedError(syntax.explain(error, text, trace.program_name)) from error
+    names = {each[0]: name for name, each in paths.items() if len(each) == 1 and each[0] != name}
+    return Groundwork(placed, names)
+
+
+def has_kernel_types(environment: Mapping[str, str]) -> bool:
+    """Whether bpftrace can know the kernel's types: BTF, where the environment says or usual."""
+    path = Path(environment.get("BPFTRACE_BTF", _BTF))
+    return path.is_file() and path.stat().st_size > 0
+
+
+def _files(name: str, pids: Sequence[int]) -> list[File]:
+    """The files that a name in an attach point means, each once; none: bpftrace is to find it."""
+    found: dict[object, File] = {}
+    if name.startswith("/proc/"):
+        paths = [name.replace(attach.CONTAINER_PID, str(pid)) for pid in pids] or [name]
+        each = [files.on_node(path) for path in dict.fromkeys(paths)]
+    else:
+        each = [file for pid in pids for file in files.find(pid, name)]
+    for file in each:
+        found.setdefault(file.identity, file)
+    return list(found.values())
+
+
+def _refuse_go(trace: Trace, program: Program, found: Mapping[str, Sequence[File]]) -> None:
+    for point, name in attach.return_probes(program):
+        for file in found[name] or _own_files(attach.with_parameters(name, trace.parameters)):
+            if _is_go(file):
+                raise RefusedError(
+                    syntax.pointed(
+                        f"{name} is a Go program, which a uretprobe can crash: Go moves its "
+                        "stacks, and with them the return address that the probe has put there "
+                        "(golang/go#22008); trace its functions with uprobe",
+                        program.text,
+                        point.span,
+                        trace.program_name,
+                    )
+                )
+
+
+def _own_files(name: str) -> list[File]:
+    """The files that bpftrace will find itself, as this process sees them."""
+    try:
+        return files.find(os.getpid(), name)
+    except TraceError:
+        return []
+
+
+def _is_go(file: File) -> bool:
+    try:
+        with files.opened(file) as opened:
+            return golang.is_go(opened)
+    except (TraceError, OSError):
+        return False

@@ -1,0 +1,54 @@
+"""System calls that Python has no functions for, each raising OSError as os' functions do."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+from typing import Any
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+# The same on every architecture since they are newer than the common table (Linux 5.1).
+_PIDFD_GETFD = 438
+_BPF = {"x86_64": 321, "aarch64": 280}
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+
+IN_CREATE = 0x100  # <linux/inotify.h>
+IN_DELETE = 0x200
+_IN_FLAGS = os.O_NONBLOCK | os.O_CLOEXEC
+
+
+def pidfd_getfd(pidfd: int, fd: int) -> int:
+    """A file descriptor of another process, as one of ours (Linux 5.6)."""
+    return _checked(_libc.syscall(_PIDFD_GETFD, pidfd, fd, 0))
+
+
+def bpf(command: int, attributes: Any) -> int:
+    """A command to the kernel's BPF; the attributes are a ctypes structure (bpf(2))."""
+    size = ctypes.sizeof(attributes)
+    return _checked(
+        _libc.syscall(_BPF[platform.machine()], command, ctypes.byref(attributes), size)
+    )
+
+
+def inotify_init() -> int:
+    """A file descriptor for inotify(7) that doesn't block."""
+    return _checked(_libc.inotify_init1(_IN_FLAGS))
+
+
+def inotify_add_watch(fd: int, path: os.PathLike[str], mask: int) -> int:
+    """Watches a directory; the watch's number, the same one for a directory watched already."""
+    return _checked(_libc.inotify_add_watch(fd, os.fsencode(path), mask))
+
+
+def die_with_parent(number: int) -> None:
+    """Lets this process get a signal when the thread that started it ends (prctl(2))."""
+    _libc.prctl(_PR_SET_PDEATHSIG, number)
+
+
+def _checked(result: int) -> int:
+    if result < 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number))
+    return result
