@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from kubectl_trace.program.rewrite import Rewritten
 from kubectl_trace.results.reader import RecordReader
 from kubectl_trace.runner.bpftrace import ProgramFile
 from kubectl_trace.runner.output import RecordWriter
+from kubectl_trace.runner.plan import Plan
 from kubectl_trace.runner.supervisor import Supervisor
+from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Hello, Kill, Stop
 
 if TYPE_CHECKING:
@@ -69,7 +72,7 @@ class Run:
         self.supervisor = Supervisor(
             self._child,
             RecordWriter(out_write),
-            ProgramFile("", "mine.bt"),
+            Translation(Plan(Rewritten.of("")), ProgramFile(""), "", "mine.bt"),
             attached=attached,
             deadline=deadline,
             grace=grace,
