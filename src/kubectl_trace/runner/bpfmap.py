@@ -57,20 +57,18 @@ class Map:
         Raises:
             OSError: E2BIG, the map is full.
         """
-        self._call(_UPDATE_ELEM, key, value)
+        content = ctypes.create_string_buffer(value.to_bytes(self.value_size, "little"))
+        self._call(_UPDATE_ELEM, key, ctypes.addressof(content))
 
     def remove(self, key: int) -> None:
         """Removes a key, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             self._call(_DELETE_ELEM, key, 0)
 
-    def _call(self, command: int, key: int, value: int) -> None:
-        key_bytes = ctypes.create_string_buffer(key.to_bytes(self.key_size, "little"))
-        value_bytes = ctypes.create_string_buffer(value.to_bytes(self.value_size, "little"))
-        attributes = _ElementAttributes(
-            self.fd, ctypes.addressof(key_bytes), ctypes.addressof(value_bytes), 0
-        )
-        syscalls.bpf(command, attributes)
+    def _call(self, command: int, key: int, value_address: int) -> None:
+        name = ctypes.create_string_buffer(key.to_bytes(self.key_size, "little"))
+        address = ctypes.addressof(name)
+        syscalls.bpf(command, _ElementAttributes(self.fd, address, value_address, 0))
 
 
 def find(pid: int, name: str) -> Map | None:

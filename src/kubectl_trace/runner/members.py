@@ -160,12 +160,10 @@ class Members:
         """Looks at what has happened, if anything did; seconds until the next time."""
         before = self._running()
         now = time.monotonic()
-        if self._happened() or now >= self._next:
+        pods = {cgroup.parent for cgroup in self._undecided}
+        if self._happened() or now >= self._next or any(list(map(self._look_for_new, pods))):
             self._look()
             self._next = now + max(_PERIOD, (time.monotonic() - now) / _SHARE)
-        else:
-            for pod in {cgroup.parent for cgroup in self._undecided}:
-                self._look_for_new(pod)
         after = self._running()
         if before != after:
             self._say(self._numbered(after - before), self._numbered(before - after))
@@ -221,14 +219,15 @@ class Members:
         if self._hierarchy is None and not self._by_process:
             self._look_at_all()
 
-    def _look_for_new(self, pod: Path) -> None:
-        """Finds containers of the target among the cgroups of a pod."""
+    def _look_for_new(self, pod: Path) -> bool:
+        """Finds containers of the target among the cgroups of a pod; whether there are new ones."""
+        found = False
         known = self._cgroups()
         try:
             children = [Path(entry.path) for entry in os.scandir(pod) if entry.is_dir()]
         except FileNotFoundError:
             self._pods.discard(pod)
-            return
+            return False
         now = time.monotonic()
         for child in children:
             if child in known or child in self._foreign:
@@ -244,11 +243,13 @@ class Members:
             number = self._number(identity)
             if number:
                 self._add(child.name, number, child)
+                found = True
             else:
                 self._foreign.add(child)
         for gone in [path for path in self._undecided if path not in children]:
             if gone.parent == pod:
                 del self._undecided[gone]
+        return found
 
     def _look_at_all(self) -> None:
         """Finds containers of the target by their processes, where no cgroups are to be seen."""
