@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _PERIOD = 1.0
 """Seconds between two looks at everything, for what no event tells."""
+_PERIOD_BY_TASK = 0.05
+"""The same where a task that comes from outside (kubectl exec) is seen by looking only."""
 _SHARE = 0.02
 """Of a CPU, at most, that looking takes where it takes long."""
 _SOON = 0.005
@@ -100,6 +102,7 @@ class Members:
         self._inactive: set[int] = set()
         self._hierarchy = hierarchy
         self._by_task = by_task
+        self._period = _PERIOD_BY_TASK if by_task and not pid else _PERIOD
         self._say = say
         self._map: Map | None = None
         self._instances: dict[str, _Instance] = {}
@@ -163,7 +166,7 @@ class Members:
         pods = {cgroup.parent for cgroup in self._undecided}
         if self._happened() or now >= self._next or any(list(map(self._look_for_new, pods))):
             self._look()
-            self._next = now + max(_PERIOD, (time.monotonic() - now) / _SHARE)
+            self._next = now + max(self._period, (time.monotonic() - now) / _SHARE)
         after = self._running()
         if before != after:
             self._say(self._numbered(after - before), self._numbered(before - after))

@@ -133,8 +133,9 @@ def _attempts(
         writer.add("stderr", f"scope: {note}")
     say = functools.partial(_say_scope, writer)
     hierarchy = _hierarchy(trace)
-    why = "" if trace.pid or trace.scope_next else _NO_TYPES
-    if not trace.pid and not trace.scope_next and plan.has_kernel_types(environment):
+    has_types = plan.has_kernel_types(environment)
+    why = "" if has_types or trace.pid else _NO_TYPES
+    if has_types and not trace.pid and not trace.scope_next:
         cgroup = hierarchy.expression if hierarchy else ""
         members = Members(trace.containers, hierarchy, say=say)
         limit = scope.by_namespace(program, cgroup)
@@ -143,18 +144,18 @@ def _attempts(
     if why:
         writer.add("stderr", f"scope: {why}")
     members = Members(trace.containers, hierarchy, by_task=True, pid=trace.pid, say=say)
-    limit = scope.by_task(program, next_task=trace.scope_next)
+    limit = scope.by_task(program, next_task=trace.scope_next, has_types=has_types)
     yield _Attempt(groundwork.limited(limit, members.keys), members)
 
 
 _NO_TYPES = (
-    "this kernel has no BTF, so tasks are told by thread ID: those that come into a container from "
-    "outside (kubectl exec) may be missed for up to a second"
+    "this kernel has no BTF, so tasks are told by thread ID: the first moment of those that come "
+    "into a container from outside (kubectl exec) may be missed"
 )
 _OWN_TYPES = (
     "bpftrace can't use the kernel's own types in this program (does it bring its own?), so tasks "
-    "are told by thread ID: those that come into a container from outside (kubectl exec) may be "
-    "missed for up to a second"
+    "are told by thread ID: the first moment of those that come into a container from outside "
+    "(kubectl exec) may be missed"
 )
 
 
