@@ -81,9 +81,10 @@ class LocalRunner:
     def _follow(self, sink: Sink) -> None:
         assert self._child is not None
         assert self._child.stdout is not None
-        while data := os.read(self._child.stdout.fileno(), _CHUNK):
-            if records := self._reader.feed(data):
-                sink(Records(records))
+        with self._child.stdout as stdout:
+            while data := os.read(stdout.fileno(), _CHUNK):
+                if records := self._reader.feed(data):
+                    sink(Records(records))
         status = self._child.wait()
         if self._reader.ended:
             sink(Ended())
