@@ -142,6 +142,22 @@ def test_a_container_joins_and_leaves_the_scope_of_a_running_trace(
     assert runner.printed_by() == [2] * 20 + [1] * 17
 
 
+def test_a_container_that_joins_with_another_file_is_named(
+    cluster: Cluster, nginx_pods: dict[str, list[Pod]]
+) -> None:
+    here, there = (pods[0] for pods in nginx_pods.values())
+    one, two = container(cluster, here), container(cluster, there)
+    runner = Runner(ACCEPTED, [one])
+    runner.wait_for("ready")
+    runner.set_scope(one, two)
+    runner.wait_for("scope")
+    runner.finish()
+    assert any(
+        f"/usr/sbin/nginx of container nginx of pod {there.name} is another file" in record.data
+        for record in runner.of("stderr")
+    )
+
+
 def test_container_pid_is_each_containers_process_in_a_file_and_refused_in_code(
     cluster: Cluster, nginx_pods: dict[str, list[Pod]]
 ) -> None:

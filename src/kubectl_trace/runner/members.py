@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from kubectl_trace.runner.cgroups import Hierarchy
     from kubectl_trace.trace import Container
 
-    Numbered = tuple[int, Container]
 
 _PERIOD = 1.0
 """Seconds between two looks at everything, for what no event tells."""
@@ -55,6 +54,16 @@ def identify(pid: int) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
+@dataclass(frozen=True)
+class Present:
+    """A container of the scope that runs, or ran until now."""
+
+    number: int
+    container: Container
+    pid: int
+    """Its first process."""
+
+
 @dataclass
 class _Instance:
     """A container that runs: what the runtime knows by one container ID."""
@@ -64,6 +73,7 @@ class _Instance:
     container_id: str
     pid: int = 0
     """Not a container, but this process and those that it starts."""
+    first_pid: int = 0
     keys: set[int] = field(default_factory=set)
     namespaces: dict[int, int] = field(default_factory=dict)
     """Held open: while a namespace is, the kernel gives its number to no other."""
@@ -84,7 +94,7 @@ class Members:
         containers: Sequence[Container],
         hierarchy: Hierarchy | None,
         *,
-        say: Callable[[list[Numbered], list[Numbered]], None],
+        say: Callable[[list[Present], list[Present]], None],
         by_task: bool = False,
         pid: int = 0,
     ) -> None:
@@ -161,25 +171,31 @@ class Members:
 
     def tick(self) -> float:
         """Looks at what has happened, if anything did; seconds until the next time."""
-        before = self._running()
+        before = self._present()
         now = time.monotonic()
         pods = {cgroup.parent for cgroup in self._undecided}
         if self._happened() or now >= self._next or any(list(map(self._look_for_new, pods))):
             self._look()
             self._next = now + max(self._period, (time.monotonic() - now) / _SHARE)
-        after = self._running()
-        if before != after:
-            self._say(self._numbered(after - before), self._numbered(before - after))
+        after = self._present()
+        joined = [present for number, present in after.items() if number not in before]
+        left = [present for number, present in before.items() if number not in after]
+        if joined or left:
+            self._say(joined, left)
         return min(self._next - now, *(max(_SOON, age / 20) for age in self._ages(now)), _PERIOD)
-
-    def _numbered(self, numbers: set[int]) -> list[Numbered]:
-        return [pair for pair in enumerate(self.containers, 1) if pair[0] in numbers]
 
     def _ages(self, now: float) -> Iterator[float]:
         return (now - since for since in self._undecided.values())
 
-    def _running(self) -> set[int]:
-        return {instance.number for instance in self._instances.values() if instance.keys}
+    def _present(self) -> dict[int, Present]:
+        """The containers that run, by number."""
+        return {
+            instance.number: Present(
+                instance.number, self.containers[instance.number - 1], instance.first_pid
+            )
+            for instance in self._instances.values()
+            if instance.keys and not instance.pid
+        }
 
     def _happened(self) -> bool:
         """Whether a cgroup came or went or a container's first process ended."""
@@ -334,8 +350,9 @@ class Members:
         found = [process for process in map(processes.read, pids) if process]
         if not found:
             return
+        instance.first_pid = processes.first_process(found).pid
         with contextlib.suppress(OSError):
-            fd = os.pidfd_open(processes.first_process(found).pid)
+            fd = os.pidfd_open(instance.first_pid)
             self._inits.add(fd)
             self._epoll.register(fd, select.EPOLLIN)
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from kubectl_trace.program.rewrite import Rewritten
     from kubectl_trace.program.scope import Scope
     from kubectl_trace.program.syntax import Program
-    from kubectl_trace.runner.files import File
+    from kubectl_trace.runner.files import File, Identity
     from kubectl_trace.trace import Trace
 
 _BTF = Path("/sys/kernel/btf/vmlinux")
@@ -43,11 +43,24 @@ class Groundwork:
 
     program: Rewritten
     names: Mapping[str, str]
+    files: Mapping[str, frozenset[Identity]] = field(default_factory=dict)
+    """Names in attach points, and which files probes attach to."""
 
     @cached_property
     def syntax(self) -> syntax.Program:
         """Its parts."""
         return syntax.parse(self.program.text)
+
+    def not_attached(self, pid: int) -> list[str]:
+        """The names that mean, for this process, other files than probes are attached to."""
+        return [name for name, attached in self.files.items() if not self._has(name, pid, attached)]
+
+    @staticmethod
+    def _has(name: str, pid: int, attached: frozenset[Identity]) -> bool:
+        try:
+            return {file.identity for file in _files(name, [pid])} <= attached
+        except TraceError:
+            return True  # it has no such file, or has ended already
 
     def unlimited(self) -> Plan:
         """The program for all tasks."""
@@ -80,7 +93,13 @@ def prepared(trace: Trace, pids: Sequence[int]) -> Groundwork:
     except ProgramError as error:
         raise RefusedError(syntax.explain(error, text, trace.program_name)) from error
     names = {each[0]: name for name, each in paths.items() if len(each) == 1 and each[0] != name}
-    return Groundwork(placed, names)
+    identities = {
+        attach.with_parameters(name, trace.parameters): frozenset(file.identity for file in each)
+        for name, each in found.items()
+        # Of a container that has just begun, /proc/PID/exe is the runtime still.
+        if each and not name.startswith("/proc/")
+    }
+    return Groundwork(placed, names, identities)
 
 
 def has_kernel_types(environment: Mapping[str, str]) -> bool:

@@ -26,10 +26,10 @@ from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Container, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from kubectl_trace.runner.cgroups import Hierarchy
-    from kubectl_trace.runner.members import Numbered
+    from kubectl_trace.runner.members import Present
     from kubectl_trace.runner.plan import Groundwork, Plan
     from kubectl_trace.runner.processes import Process
 
@@ -131,7 +131,7 @@ def _attempts(
         return
     for note in contexts.notes(program, next_task=trace.scope_next):
         writer.add("stderr", f"scope: {note}")
-    say = functools.partial(_say_scope, writer)
+    say = functools.partial(_say_scope, writer, groundwork)
     hierarchy = _hierarchy(trace)
     has_types = plan.has_kernel_types(environment)
     why = "" if has_types or trace.pid else _NO_TYPES
@@ -166,13 +166,25 @@ def _hierarchy(trace: Trace) -> Hierarchy | None:
     return None
 
 
-def _say_scope(writer: RecordWriter, joined: Iterable[Numbered], left: Iterable[Numbered]) -> None:
+def _say_scope(
+    writer: RecordWriter,
+    groundwork: Groundwork,
+    joined: Sequence[Present],
+    left: Sequence[Present],
+) -> None:
     change = ScopeChange(
-        joined=tuple(itertools.starmap(_member, joined)),
-        left=tuple(itertools.starmap(_member, left)),
+        joined=tuple(_member(each.number, each.container) for each in joined),
+        left=tuple(_member(each.number, each.container) for each in left),
     )
-    if change.joined or change.left:
-        writer.add("scope", to_data(change))
+    writer.add("scope", to_data(change))
+    for each in joined:
+        for name in groundwork.not_attached(each.pid):
+            writer.add(
+                "stderr",
+                f"scope: {name} of container {each.container.container} of pod "
+                f"{each.container.pod} is another file than those that probes are attached to; "
+                "start the trace anew to see its functions",
+            )
 
 
 def _explain(trace: Trace, chosen: Plan, writer: RecordWriter) -> Summary:

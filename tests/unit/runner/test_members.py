@@ -1,0 +1,190 @@
+"""Who is in scope, with folders for cgroups and sleeping processes for containers.
+
+Real containers, cgroups and maps are in the end-to-end tests.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kubectl_trace.runner import members
+from kubectl_trace.runner.bpfmap import Map
+from kubectl_trace.runner.cgroups import Hierarchy
+from kubectl_trace.runner.members import Members
+from kubectl_trace.trace import Container
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from kubectl_trace.runner.members import Present
+
+APP = Container("default", "web", "app", "a" * 64, "uid-1")
+SIDECAR = Container("default", "web", "sidecar", "b" * 64, "uid-1")
+
+
+class FakeMap(Map):
+    """What would be in the kernel."""
+
+    def __init__(self) -> None:
+        super().__init__(-1, 8, 8)
+        object.__setattr__(self, "content", {})
+        self.content: dict[int, int]
+
+    def set(self, key: int, value: int) -> None:
+        self.content[key] = value
+
+    def remove(self, key: int) -> None:
+        self.content.pop(key, None)
+
+
+class Node:
+    """A pod's cgroup, and what is in it."""
+
+    def __init__(self, root: Path) -> None:
+        self.hierarchy = Hierarchy(root, "cgroup")
+        self.pod = root / "kubepods" / "poduid-1"
+        self.pod.mkdir(parents=True)
+        self.identities: dict[int, tuple[str, str]] = {}
+        self.sleeping: list[subprocess.Popen[bytes]] = []
+        self.said: list[tuple[list[str], list[str]]] = []
+
+    def start(self, container_id: str, name: str) -> Path:
+        """Starts a container; its cgroup."""
+        process = subprocess.Popen(["sleep", "60"])
+        self.sleeping.append(process)
+        self.identities[process.pid] = ("uid-1", name)
+        # As a whole, since cgroups have their processes at once or are empty.
+        making = self.pod.parent / "making"
+        making.mkdir()
+        (making / "cgroup.procs").write_text(f"{process.pid}\n")
+        return making.rename(self.pod / container_id)
+
+    def end(self, cgroup: Path) -> None:
+        """Ends a container."""
+        for pid in (cgroup / "cgroup.procs").read_text().split():
+            os.kill(int(pid), 9)
+        for process in self.sleeping:
+            if process.poll() is None and str(process.pid) in (cgroup / "cgroup.procs").read_text():
+                process.wait()
+        (cgroup / "cgroup.procs").unlink()
+        cgroup.rmdir()
+
+    def members(self, *containers: Container, by_task: bool = False) -> Members:
+        return Members(containers, self.hierarchy, say=self._say, by_task=by_task)
+
+    def _say(self, joined: list[Present], left: list[Present]) -> None:
+        self.said.append(
+            ([each.container.container for each in joined], [e.container.container for e in left])
+        )
+
+
+@pytest.fixture
+def node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Node]:
+    made = Node(tmp_path)
+    monkeypatch.setattr(members, "identify", made.identities.get)
+    yield made
+    for process in made.sleeping:
+        process.kill()
+        process.wait()
+
+
+def tick_until(scope: Members, condition: Callable[[], bool]) -> None:
+    """Does what the supervisor does, with a bound."""
+    end = time.monotonic() + 10
+    wait = 0.0
+    while not condition():
+        assert time.monotonic() < end
+        select.select([scope], [], [], wait)
+        wait = scope.tick()
+
+
+def number(cgroup: Path) -> int:
+    return cgroup.stat().st_ino
+
+
+def test_what_runs_at_the_start_is_in_scope_by_its_cgroup(node: Node) -> None:
+    app = node.start(APP.container_id, "app")
+    node.start(SIDECAR.container_id, "sidecar")
+    assert node.members(APP).keys == {number(app): 1}
+
+
+def test_a_mount_namespace_that_others_have_too_is_never_in_scope(node: Node) -> None:
+    node.start(APP.container_id, "app")
+    assert os.stat("/proc/self/ns/mnt").st_ino not in node.members(APP).keys
+
+
+def test_the_programs_map_gets_all_that_is_in_scope(node: Node) -> None:
+    app, sidecar = node.start(APP.container_id, "app"), node.start(SIDECAR.container_id, "sidecar")
+    scope = node.members(APP, SIDECAR)
+    scope_map = FakeMap()
+    scope.use(scope_map)
+    assert scope_map.content == {number(app): 1, number(sidecar): 2}
+
+
+def test_a_container_that_is_started_anew_takes_its_predecessors_place(node: Node) -> None:
+    app = node.start(APP.container_id, "app")
+    scope, scope_map = node.members(APP), FakeMap()
+    scope.use(scope_map)
+    node.end(app)
+    tick_until(scope, lambda: not scope_map.content)
+    again = node.start("c" * 64, "app")
+    tick_until(scope, lambda: scope_map.content == {number(again): 1})
+    assert node.said == [([], ["app"]), (["app"], [])]
+
+
+def test_another_container_of_the_pod_stays_outside(node: Node) -> None:
+    app = node.start(APP.container_id, "app")
+    scope, scope_map = node.members(APP), FakeMap()
+    scope.use(scope_map)
+    node.start("c" * 64, "sidecar")
+    node.end(app)
+    tick_until(scope, lambda: not scope_map.content)
+
+
+def test_a_cgroup_inside_the_containers_is_in_scope(node: Node) -> None:
+    app = node.start(APP.container_id, "app")
+    scope, scope_map = node.members(APP), FakeMap()
+    scope.use(scope_map)
+    inner = app / "inner"
+    inner.mkdir()
+    tick_until(scope, lambda: scope_map.content == {number(app): 1, number(inner): 1})
+
+
+def test_containers_join_and_leave_on_request_and_keep_their_numbers(node: Node) -> None:
+    app, sidecar = node.start(APP.container_id, "app"), node.start(SIDECAR.container_id, "sidecar")
+    scope, scope_map = node.members(APP), FakeMap()
+    scope.use(scope_map)
+    scope.set_containers([APP, SIDECAR])
+    assert scope_map.content == {number(app): 1, number(sidecar): 2}
+    scope.set_containers([SIDECAR])
+    assert scope_map.content == {number(sidecar): 2}
+    scope.set_containers([SIDECAR, APP])
+    assert scope_map.content == {number(app): 1, number(sidecar): 2}
+    assert node.said == [(["sidecar"], []), ([], ["app"]), (["app"], [])]
+
+
+def test_by_task_the_containers_threads_are_in_scope(node: Node) -> None:
+    node.start(APP.container_id, "app")
+    (process,) = node.sleeping
+    assert node.members(APP, by_task=True).keys == {process.pid: 1}
+
+
+def test_by_process_its_descendants_are_in_scope(node: Node) -> None:
+    shell = subprocess.Popen(["sh", "-c", "echo ready; sleep 60; :"], stdout=subprocess.PIPE)
+    node.sleeping.append(shell)
+    assert shell.stdout is not None
+    with shell.stdout as said:
+        said.readline()
+    scope = Members([], None, say=node._say, by_task=True, pid=shell.pid)
+    tick_until(scope, lambda: len(scope.keys) == 2)
+    assert shell.pid in scope.keys
+    (child,) = scope.keys.keys() - {shell.pid}
+    os.kill(child, 9)
+    assert node.said == []
