@@ -195,3 +195,29 @@ def test_the_demo_shows_the_main_job_and_tidies_up() -> None:
     assert re.search(r"^@val\[\d+\]: 200$", result.stdout, re.MULTILINE), result
     left = subprocess.run(["pgrep", "-f", "kubectl-trace-demo"], capture_output=True)
     assert left.returncode == 1, "nothing of it runs on"
+
+
+def test_a_process_and_what_it_starts_is_all_that_its_trace_shows() -> None:
+    script = "read _; for i in 1 2 3; do /bin/true; done; exec sleep 60"
+    shell = subprocess.Popen(["sh", "-c", script], stdin=subprocess.PIPE)
+    assert shell.stdin is not None
+    program = 'tracepoint:sched:sched_process_exec { printf("%s %d\\n", comm, pid); }'
+    command = start("run", f"local/{shell.pid}", "-e", program).wait_until_attached()
+    subprocess.run(["/bin/true"], check=True)
+    shell.stdin.close()
+    command.wait_for("sleep ")
+    result = command.interrupt().finish()
+    shell.kill()
+    shell.wait()
+    assert [line.split()[0] for line in result.lines] == ["true", "true", "true", "sleep"], result
+
+
+def test_a_uretprobe_is_never_attached_to_a_go_program() -> None:
+    containerd = Path("/usr/bin/containerd")
+    if not containerd.exists():
+        pytest.skip("no Go program here")
+    program = f"uretprobe:{containerd}:main.main {{ @ = count(); }}"
+    result = trace("run", "local", "-e", program)
+    assert result.code == 6, result
+    assert f"stdin:1:1: {containerd} is a Go program" in result.stderr
+    assert "^" * len(f"uretprobe:{containerd}:main.main") in result.stderr

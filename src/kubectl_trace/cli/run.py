@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
   # print a line for each request that an nginx pod accepts; Ctrl-C ends it
-  kubectl trace run pod/nginx-0 -a -e 'uprobe:/proc/$container_pid/exe:ngx_event_accept { printf("new client request!\\n"); }'
+  kubectl trace run pod/nginx-0 -a -e 'uprobe:/usr/sbin/nginx:ngx_event_accept { printf("new client request!\\n"); }'
   # count what nginx reads, in a program from a file; the map is printed at the end
   kubectl trace run deploy/nginx -a -f read.bt
   # ten busiest programs of a node, after half a minute
@@ -48,8 +48,9 @@ def parser() -> Parser:
     result = verb_parser(
         "run",
         "Run a bpftrace program on a target: NODE, node/NAME, pod/NAME, deploy/NAME (one of its\n"
-        "ready pods), local (this machine) or local/PID. In the program, $container_pid is the PID,\n"
-        "on the node, of the container's first process.",
+        "ready pods), local (this machine) or local/PID. On a pod it sees the container's events and\n"
+        "no others, and paths in attach points are the container's. $container_pid is the PID, on\n"
+        "the node, of the container's first process.",
         _EXAMPLES,
         "TARGET [CONTAINER] (-e PROGRAM | -f FILE) [-a] [flags] [-- OPTIONS PARAMETERS]",
     )

@@ -1,0 +1,68 @@
+"""The tools that Debian ships with bpftrace load when rewritten, wherever they load as they are."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from kubectl_trace.program import prepare, scope, syntax
+
+REPOSITORY = Path(__file__).parents[2]
+ENDS = "\ninterval:ms:100 { exit(); }\n"
+MEMBERS = {0xF0000000: 1}
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="bpftrace needs root")
+
+
+def in_testbed(*words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "testbed", *words],
+        cwd=REPOSITORY,
+        input=stdin,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=False,
+    )
+
+
+def limited(text: str, *, by_task: bool) -> str:
+    source = prepare.placed(text, {}, [])
+    program = syntax.parse(source.text)
+    if not scope.is_limited(program):
+        return text
+    limit = scope.by_task(program) if by_task else scope.by_namespace(program, scope.CGROUP2)
+    return prepare.limited(source, limit, MEMBERS).text
+
+
+def loads(version: str, text: str) -> subprocess.CompletedProcess[str]:
+    return in_testbed("bpftrace", version, "--unsafe", "-f", "json", "-", stdin=text + ENDS)
+
+
+@pytest.mark.parametrize(
+    ("version", "by_task"),
+    [("0.17", False), ("0.23", False), ("0.23", True), ("0.27", False)],
+)
+def test_each_shipped_program_loads_limited_as_it_does_unlimited(
+    version: str, by_task: bool
+) -> None:
+    listed = in_testbed("bpftrace-programs", version)
+    assert listed.returncode == 0, listed
+    programs = [Path(line) for line in listed.stdout.splitlines()]
+    assert len(programs) > 30
+
+    def trouble(file: Path) -> str:
+        text = file.read_text()
+        done = loads(version, limited(text, by_task=by_task))
+        if done.returncode == 0 or loads(version, text).returncode != 0:
+            return ""
+        return f"{file.name}: {done.stderr}"
+
+    with ThreadPoolExecutor(2) as pool:
+        assert not [said for said in pool.map(trouble, programs) if said]
