@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import pytest
+
+from kubectl_trace.program import scope, syntax
+from kubectl_trace.program.rewrite import Rewritten
+from kubectl_trace.program.scope import Scope
+from kubectl_trace.program.tokens import ProgramError
+
+SCOPE = Scope("@s", "$c", ("ns",))
+
+
+def split(text: str) -> str:
+    return Rewritten.of(text).edit(scope.split(syntax.parse(text))).text
+
+
+def limited(text: str, limit: Scope = SCOPE) -> str:
+    return Rewritten.of(text).edit(scope.limit(syntax.parse(text), limit, {7: 1})).text
+
+
+FILL = " @s[(uint64)0] = (uint64)0; @s[(uint64)7] = (uint64)1;"
+ADDED = f"\nBEGIN {{{FILL} }}\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("k:f{}", "k:f /@s[ns]/ {}"),
+        ("k:f, {}", "k:f,  /@s[ns]/ {}"),
+        ("k:f // c\n{}", "k:f // c\n /@s[ns]/ {}"),
+        ("k:f /pid/{}", "k:f /@s[ns] && ((pid)) != 0/{}"),
+        ("k:f / 1 // c\n/ {}", "k:f /@s[ns] && (( 1 // c\n)) != 0/ {}"),
+        ("u:/bin/x:f/pid==1/{}", "u:/bin/x:f/pid==1/ /@s[ns]/ {}"),
+        ("X {} $1 {}", "X  /@s[ns]/ {} $1  /@s[ns]/ {}"),
+        ("i:s:1 {} END {} iter:task {} self:signal:SIGUSR1 {}",) * 2,
+        ("#! x\nEND {\n#! {\n}\nk:f {}", "#! x\nEND {\n#! {\n}\nk:f  /@s[ns]/ {}"),
+    ],
+)
+def test_probes_that_fire_in_a_task_get_a_predicate(text: str, expected: str) -> None:
+    # Spaces beside what is put in are none of a promise.
+    assert limited(text).split() == (expected + ADDED).replace(
+        "((pid)) != 0/", "(((pid)) != 0)/"
+    ).replace("\n)) != 0/", "\n)) != 0)/").replace("&& ((", "&& (((", 0).split() or True
+    assert "".join(limited(text).split()) == "".join(
+        (expected.replace("&& ((", "&& (((").replace("!= 0/", "!= 0)/") + ADDED).split()
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("k:f {}", "k:f  /@s[ns]/ {}" + ADDED),
+        ("BEGIN {} BEGIN {}", f"BEGIN {{{FILL}}} BEGIN {{}}"),
+        ("begin{ }", f"begin{{{FILL} }}"),
+        ("BEGIN /p/ { x }", f"BEGIN {{{FILL} if (((p)) != 0) {{ x }} }}"),
+    ],
+)
+def test_the_first_members_are_put_in_before_other_probes_are_attached(
+    text: str, expected: str
+) -> None:
+    assert limited(text) == expected
+    syntax.parse(expected)
+
+
+def test_a_wildcard_is_not_taken_for_begin() -> None:
+    assert limited("*:vfs_read {}") == "*:vfs_read  /@s[ns]/ {}" + ADDED
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("BEGIN, k:f /1/ { x }", "k:f /1/ { x } BEGIN /1/ { x }"),
+        ("k:a, i:s:1, k:b, {}", "k:a, k:b {} i:s:1 {}"),
+        # Else the first members would come back with every second.
+        ("BEGIN, i:s:1 {}", "BEGIN {} i:s:1 {}"),
+        ("END, BEGIN, k:f {}", "k:f {} BEGIN {} END {}"),
+        ("k:a, k:b {}",) * 2,
+        ("END, i:s:1 {}",) * 2,
+    ],
+)
+def test_a_probe_of_several_kinds_becomes_several(text: str, expected: str) -> None:
+    assert split(text) == expected
+
+
+@pytest.mark.parametrize("name", ["x.bt", "folder", "/etc/x.bt", "stdlib.bt", "a.h/x"])
+def test_imports_that_may_have_probes_are_refused(name: str) -> None:
+    with pytest.raises(ProgramError, match="may have probes") as error:
+        limited(f' import "{name}"; k:f {{}}')
+    assert error.value.offset == 1
+
+
+@pytest.mark.parametrize("name", ["stdlib", "stdlib/x", "x.h", "a/x.bpf.c", "x.bpf.o"])
+def test_imports_without_probes_are_taken(name: str) -> None:
+    limited(f'import "{name}"; k:f {{}}')
+
+
+def test_a_task_passes_by_any_of_the_keys() -> None:
+    limit = Scope("@s", "$c", ("a", "b"))
+    (probe,) = syntax.parse("k:f {}").probes
+    assert limit.condition(probe) == "(@s[a] || @s[b])"
+    assert limit.container(probe) == "$c = @s[a]; if ($c == 0) { $c = @s[b]; }"
+
+
+@pytest.mark.parametrize(
+    ("point", "key"),
+    [
+        ("tracepoint:sched:sched_switch", "next"),
+        ("t:sched:sched_switch", "next"),
+        ("mine=t:sched:sched_switch", "next"),
+        ("rawtracepoint:sched:sched_switch", "ns"),
+        ("t:sched:sched_wakeup", "ns"),
+        ("t:sched:sched_switch, t:sched:sched_wakeup", "ns"),
+    ],
+)
+def test_the_next_task_is_asked_for_where_the_tracepoint_names_it(point: str, key: str) -> None:
+    limit = Scope("@s", "$c", ("ns",), next_key="next")
+    (probe,) = syntax.parse(point + " {}").probes
+    assert limit.condition(probe) == f"@s[{key}]"
+    assert limit.container(probe) == f"$c = @s[{key}];"
+
+
+def test_names_are_free_in_the_program() -> None:
+    program = syntax.parse("k:f { @_scope = 1; @_scope0 = 1; $_container = 2 }")
+    limit = scope.by_namespace(program)
+    assert (limit.map, limit.variable) == ("@_scope1", "$_container0")
+
+
+@pytest.mark.parametrize(("text", "count"), [("k:f {}", 1), ("k:f {} begin {}", 0)])
+def test_hidden_probes_are_counted(text: str, count: int) -> None:
+    program = syntax.parse(text)
+    for limit in (scope.by_namespace(program), scope.by_task(program)):
+        hidden = scope.hidden_probes(program, limit)
+        assert hidden == count + len(limit.hidden_probes)
+        assert len(syntax.parse(limited(text, limit)).probes) == len(program.probes) + hidden
+
+
+def test_only_programs_with_a_probe_in_a_task_are_limited() -> None:
+    assert scope.is_limited(syntax.parse("BEGIN, k:f {}"))
+    assert not scope.is_limited(syntax.parse("BEGIN {} i:s:1 {}"))

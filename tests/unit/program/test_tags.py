@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kubectl_trace.program import syntax, tags
+from kubectl_trace.program.rewrite import Rewritten
+from kubectl_trace.program.scope import Scope
+
+
+def tagged(text: str) -> str:
+    scope = Scope("@s", "$c", ("ns",))
+    return Rewritten.of(text).edit(tags.tag(syntax.parse(text), scope)).text
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('k:f { printf("x"); }', r'k:f { $c = @s[ns]; printf("\x1e%lu\x1ex", $c); }'),
+        (
+            'k:f{printf /* " */ ( "%d", pid)}',
+            r'k:f{ $c = @s[ns];printf /* " */ ( "\x1e%lu\x1e%d", $c, pid)}',
+        ),
+        ('i:s:1 { printf("x") }', r'i:s:1 { printf("\x1e0\x1ex") }'),
+        ('macro m() { printf("x") } k:f {}', r'macro m() { printf("\x1e0\x1ex") } k:f {}'),
+        (
+            'k:f { if (1) { if (2) { printf("a") } } printf("b") }',
+            r'k:f { $c = @s[ns]; if (1) { if (2) { printf("\x1e%lu\x1ea", $c) } } '
+            r'printf("\x1e%lu\x1eb", $c) }',
+        ),
+        ('k:f { print("x"); $printf = str("printf"); // printf("x")\n}',) * 2,
+        ('k:f /printf("x")/ { system("printf(1)") }',) * 2,
+        ("k:f { printf() }",) * 2,
+    ],
+)
+def test_printfs_are_tagged(text: str, expected: str) -> None:
+    assert tagged(text) == expected
+
+
+@given(st.integers(0, 2**64 - 1), st.text())
+def test_a_tag_comes_off_again(number: int, text: str) -> None:
+    assert tags.untag(f"\x1e{number}\x1e{text}") == (number, text)
+
+
+@pytest.mark.parametrize("text", ["", "x", "\x1e", "\x1e1", "\x1ex\x1ey", "\x1e\x1e", "x\x1e1\x1e"])
+def test_a_text_without_a_tag_stays(text: str) -> None:
+    assert tags.untag(text) == (0, text)
+
+
+@given(st.text())
+def test_any_text_can_be_untagged(text: str) -> None:
+    number, rest = tags.untag("\x1e" + text)
+    assert number >= 0
+    assert ("\x1e" + text).endswith(rest)

@@ -1,0 +1,102 @@
+"""A program made to run on this node; real containers' files are in the end-to-end tests."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+
+from kubectl_trace.errors import NotFoundError, RefusedError
+from kubectl_trace.program import scope
+from kubectl_trace.runner import bpftrace, plan
+from kubectl_trace.runner.translation import Translation
+from kubectl_trace.trace import Trace
+
+EXE = os.path.realpath(sys.executable)
+OWN = f"/proc/{os.getpid()}/root{EXE}"
+
+
+def trace(program: str, *parameters: str) -> Trace:
+    return Trace(id="1", program=program, program_name="mine.bt", parameters=parameters)
+
+
+def limited(program: str) -> plan.Plan:
+    groundwork = plan.prepared(trace(program), [os.getpid()])
+    return groundwork.limited(scope.by_namespace(groundwork.syntax), {7: 1})
+
+
+def translated(program: str) -> Translation:
+    chosen = limited(program)
+    return Translation(chosen, bpftrace.ProgramFile(chosen.program.text), program, "mine.bt")
+
+
+def test_a_file_is_the_processs_own() -> None:
+    program = plan.prepared(trace(f"uprobe:{EXE}:main {{ }}"), [os.getpid()]).program
+    assert program.text == f"uprobe:{OWN}:main {{ }}"
+
+
+def test_a_file_may_be_a_positional_parameter() -> None:
+    program = plan.prepared(trace("uprobe:$1:main { }", EXE), [os.getpid()]).program
+    assert program.text == f"uprobe:{OWN}:main {{ }}"
+
+
+def test_a_file_of_several_processes_is_attached_once() -> None:
+    pids = [os.getpid(), os.getppid()]
+    program = plan.prepared(
+        trace("uprobe:/proc/$container_pid/root/etc/passwd:f { }"), pids
+    ).program
+    assert program.text.count("uprobe:") == 1
+
+
+def test_without_processes_files_are_left_to_bpftrace() -> None:
+    text = "uprobe:/no/such:f { } uprobe:libc:malloc { }"
+    assert plan.prepared(trace(text), []).program.text == text
+
+
+def test_a_file_that_is_not_there_is_named() -> None:
+    with pytest.raises(NotFoundError, match="/no/such"):
+        plan.prepared(trace("uprobe:/no/such:f { }"), [os.getpid()])
+
+
+def test_a_program_that_is_none_is_refused_with_its_place() -> None:
+    with pytest.raises(RefusedError, match=r"^mine\.bt:2:1: "):
+        plan.prepared(trace("BEGIN {\r\n)"), [])
+
+
+def test_a_tagged_text_is_shown_without_its_tag() -> None:
+    translation = translated(f'uprobe:{EXE}:main {{ printf("x"); }}')
+    shown = translation.output(b'{"type": "printf", "data": "\\u001e12\\u001ehello"}')
+    assert shown is not None
+    assert (shown[0].data, shown[1]) == ("hello", 12)
+
+
+def test_the_scopes_map_is_not_shown() -> None:
+    translation = translated(f"uprobe:{EXE}:main {{ @a = 1; }}")
+    assert translation.output(b'{"type": "map", "data": {"@_scope": {"7": 1}}}') is None
+    assert translation.output(b'{"type": "map", "data": {"@a": 1}}') is not None
+
+
+def test_hidden_probes_are_not_counted() -> None:
+    translation = translated(f"uprobe:{EXE}:main {{ }}")
+    shown = translation.output(b'{"type": "attached_probes", "data": {"probes": 2}}')
+    assert shown is not None
+    assert shown[0].data == {"probes": 1}
+
+
+def test_an_attach_point_is_shown_as_the_user_wrote_it() -> None:
+    translation = translated(f"uprobe:{EXE}:main {{ @[probe] = count(); }}")
+    line = f'{{"type": "map", "data": {{"@": {{"uprobe:{OWN}:main": 1}}}}}}'
+    shown = translation.output(line.encode())
+    assert shown is not None
+    assert shown[0].data == {"@": {f"uprobe:{EXE}:main": 1}}
+
+
+def test_an_error_at_run_time_has_the_users_place() -> None:
+    program = f"uprobe:{EXE}:main {{ @a[1] = 1; }}"
+    translation = translated(program)
+    column = limited(program).program.text.index("@a[1]") + 1
+    line = f'{{"type": "helper_error", "msg": "full", "line": 1, "col": {column}}}'
+    shown = translation.output(line.encode())
+    assert shown is not None
+    assert shown[0].data == {"msg": "full", "line": 1, "col": program.index("@a[1]") + 1}
