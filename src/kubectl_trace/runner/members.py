@@ -1,8 +1,7 @@
 """Who is in scope on this node: the target's containers, as they start, restart and end.
 
 A container is known by its pod's UID and its name, so that the one which the kubelet starts after
-another ended is known, too. Three things make a task belong to it: its mount namespace, its cgroup
-and, where the kernel's types can't be used in programs, its thread ID.
+another ended is known, too.
 """
 
 from __future__ import annotations
@@ -12,11 +11,12 @@ import os
 import re
 import select
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubectl_trace.runner import cgroups, processes, syscalls
+from kubectl_trace.runner.instance import Instance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -41,7 +41,6 @@ _PATIENCE = 10.0
 # The kubelet mounts a file of its own into each container, /dev/termination-log, from
 # <root>/pods/UID/containers/NAME/ID (pkg/kubelet/kubelet_getters.go: getPodContainerDir).
 _KUBELETS_FILE = re.compile(r"/pods/([^/ ]+)/containers/([^/ ]+)/[0-9a-f]+ ")
-_MNT_NAMESPACE = re.compile(r"mnt:\[(\d+)\]")
 
 
 def identify(pid: int) -> tuple[str, str] | None:
@@ -64,28 +63,6 @@ class Present:
     """Its first process."""
 
 
-@dataclass
-class _Instance:
-    """A container that runs: what the runtime knows by one container ID."""
-
-    number: int
-    cgroup: Path | None
-    container_id: str
-    pid: int = 0
-    """Not a container, but this process and those that it starts."""
-    first_pid: int = 0
-    keys: set[int] = field(default_factory=set)
-    namespaces: dict[int, int] = field(default_factory=dict)
-    """Held open: while a namespace is, the kernel gives its number to no other."""
-
-    def pids(self) -> list[int]:
-        if self.pid:
-            return processes.descendants(self.pid) if processes.read(self.pid) else []
-        if self.cgroup is not None:
-            return cgroups.processes(self.cgroup)
-        return [process.pid for process in processes.of_container(self.container_id)]
-
-
 class Members:
     """Keeps a program's scope map up to date."""
 
@@ -94,7 +71,8 @@ class Members:
         containers: Sequence[Container],
         hierarchy: Hierarchy | None,
         *,
-        say: Callable[[list[Present], list[Present]], None],
+        on_change: Callable[[list[Present], list[Present]], None],
+        complain: Callable[[str], None],
         by_task: bool = False,
         pid: int = 0,
     ) -> None:
@@ -103,7 +81,8 @@ class Members:
         Args:
             containers: The target's; their numbers are their places here, from 1.
             hierarchy: Where they have cgroups; None: nobody knows.
-            say: Called with the containers that came and those that went.
+            on_change: Called with the containers that came and those that went.
+            complain: Called with what the user should know.
             by_task: The map's keys are thread IDs, not namespaces and cgroups.
             pid: Instead of containers, this process and those that it starts; by task only.
         """
@@ -113,21 +92,22 @@ class Members:
         self._hierarchy = hierarchy
         self._by_task = by_task
         self._period = _PERIOD_BY_TASK if by_task and not pid else _PERIOD
-        self._say = say
+        self._on_change = on_change
+        self._complain = complain
         self._map: Map | None = None
-        self._instances: dict[str, _Instance] = {}
+        self._instances: dict[str, Instance] = {}
         self._undecided: dict[Path, float] = {}
         self._foreign: set[Path] = set()
         self._pods: set[Path] = set()
         self._epoll = select.epoll()
         self._inotify = syscalls.inotify_init()
         self._epoll.register(self._inotify, select.EPOLLIN)
-        self._inits: set[int] = set()  # pidfds of first processes
+        self._firsts: set[int] = set()  # pidfds of first processes
         self._next = 0.0
         for number, container in enumerate(self.containers, 1):
             self._add(container.container_id, number)
         if pid:
-            self._instances[""] = _Instance(1, None, "", pid)
+            self._instances[""] = Instance(1, "", pid=pid)
         self._look()
 
     @property
@@ -149,8 +129,8 @@ class Members:
     def use(self, scope_map: Map) -> None:
         """Writes all to the program's map, and keeps it up to date from now on."""
         self._map = scope_map
-        for key, number in self.keys.items():
-            scope_map.set(key, number)
+        for instance in self._instances.values():
+            self._put(instance.keys, instance.number)
         self.tick()
 
     def set_containers(self, containers: Iterable[Container]) -> None:
@@ -181,7 +161,7 @@ class Members:
         joined = [present for number, present in after.items() if number not in before]
         left = [present for number, present in before.items() if number not in after]
         if joined or left:
-            self._say(joined, left)
+            self._on_change(joined, left)
         return min(self._next - now, *(max(_SOON, age / 20) for age in self._ages(now)), _PERIOD)
 
     def _ages(self, now: float) -> Iterator[float]:
@@ -204,9 +184,9 @@ class Members:
             while os.read(self._inotify, 65536):
                 pass
         for fd in ready:
-            if fd in self._inits:
+            if fd in self._firsts:
                 self._epoll.unregister(fd)
-                self._inits.discard(fd)
+                self._firsts.discard(fd)
                 os.close(fd)
         return bool(ready)
 
@@ -217,7 +197,7 @@ class Members:
             cgroup = cgroups.directory(self._hierarchy.root, container_id)
         if container_id in self._instances or cgroup in self._cgroups():
             return
-        self._instances[container_id] = _Instance(number, cgroup, container_id)
+        self._instances[container_id] = Instance(number, container_id, cgroup)
         if cgroup is not None:
             self._pods.add(cgroup.parent)
             self._watch(cgroup.parent)
@@ -288,64 +268,53 @@ class Members:
 
     # What belongs to a container that runs.
 
-    def _update(self, instance: _Instance, pids: list[int]) -> None:
-        wanted: set[int] = set()
+    def _update(self, instance: Instance, pids: list[int]) -> None:
         if instance.cgroup is not None:
             for cgroup in cgroups.descendants(instance.cgroup):
                 self._watch(cgroup)
-                if not self._by_task:
-                    with contextlib.suppress(FileNotFoundError):
-                        wanted.add(cgroups.number(cgroup))
+        if not instance.first_pid:
+            self._watch_first(instance, pids)
         if self._by_task:
-            wanted |= set(_threads(pids))
             # Those that are gone, the program itself takes out.
-        else:
-            for pid in pids:
-                self._hold_namespace(instance, pid, pids)
-            wanted |= instance.namespaces.keys()
-        if not instance.keys:
-            self._watch_init(instance, pids)
-        new = wanted - instance.keys
-        instance.keys = wanted if self._by_task else instance.keys | wanted
+            self._put(instance.look_at_threads(pids), instance.number)
+            return
+        new, gone = instance.look(pids)
+        self._take_out(gone)
+        self._put(new, instance.number)
+        instance.release()
+
+    def _put(self, keys: Iterable[int], number: int) -> None:
         if self._map is None:
             return
-        for key in new:
-            self._map.set(key, instance.number)
+        for key in keys:
+            try:
+                self._map.set(key, number)
+            except OSError as error:
+                self._complain(
+                    f"a container is not wholly in scope, the program's maps are too small for it "
+                    f"({error.strerror}; see BPFTRACE_MAX_MAP_KEYS)"
+                )
+                return
             if self._by_task and not Path(f"/proc/{key}").exists():
                 self._map.remove(key)  # it ended before it was in
 
-    def _hold_namespace(self, instance: _Instance, pid: int, pids: list[int]) -> None:
-        """Takes a process's mount namespace into the scope, unless others outside have it, too."""
-        inum = _mount_namespace(pid)
-        if inum is None or inum in instance.namespaces:
-            return
-        try:
-            fd = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-        except OSError:
-            return
-        held = os.fstat(fd).st_ino
-        # Only now can nobody else get the number: was it the container's process that had it?
-        still_in = pid in instance.pids() and _mount_namespace(pid) == held
-        if still_in and not _has_others(held, {*pids, *instance.pids()}):
-            instance.namespaces[held] = fd
-        else:
-            os.close(fd)
-
-    def _leave(self, instance: _Instance) -> None:
-        for key in instance.keys:
-            if self._map is not None and not self._by_task:
+    def _take_out(self, keys: Iterable[int]) -> None:
+        if self._map is not None:
+            for key in keys:
                 self._map.remove(key)
-        instance.keys.clear()
-        for fd in instance.namespaces.values():
-            os.close(fd)
-        instance.namespaces.clear()
+
+    def _leave(self, instance: Instance) -> None:
+        gone = instance.end()
+        if not self._by_task:
+            self._take_out(gone)
+        instance.release()
 
     def _watch(self, cgroup: Path) -> None:
         with contextlib.suppress(OSError):
             mask = syscalls.IN_CREATE | syscalls.IN_DELETE
             syscalls.inotify_add_watch(self._inotify, cgroup, mask)
 
-    def _watch_init(self, instance: _Instance, pids: list[int]) -> None:
+    def _watch_first(self, instance: Instance, pids: list[int]) -> None:
         """Wakes us when the container's first process ends."""
         found = [process for process in map(processes.read, pids) if process]
         if not found:
@@ -353,35 +322,9 @@ class Members:
         instance.first_pid = processes.first_process(found).pid
         with contextlib.suppress(OSError):
             fd = os.pidfd_open(instance.first_pid)
-            self._inits.add(fd)
+            self._firsts.add(fd)
             self._epoll.register(fd, select.EPOLLIN)
 
 
 def _name(container: Container) -> tuple[str, str]:
     return container.pod_uid, container.container
-
-
-def _mount_namespace(pid: int) -> int | None:
-    try:
-        found = _MNT_NAMESPACE.fullmatch(os.readlink(f"/proc/{pid}/ns/mnt"))
-    except OSError:
-        return None
-    return int(found[1]) if found else None
-
-
-def _has_others(inum: int, pids: set[int]) -> bool:
-    """Whether a process that is none of these has the mount namespace.
-
-    One in a container's cgroup may be on its way in or out, such as runc, or nsenter.
-    """
-    return any(
-        int(name) not in pids and _mount_namespace(int(name)) == inum
-        for name in os.listdir("/proc")
-        if name.isdigit()
-    )
-
-
-def _threads(pids: Iterable[int]) -> Iterable[int]:
-    for pid in pids:
-        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-            yield from map(int, os.listdir(f"/proc/{pid}/task"))

@@ -92,7 +92,11 @@ def prepared(trace: Trace, pids: Sequence[int]) -> Groundwork:
         placed = prepare.placed(trace.program, paths, pids)
     except ProgramError as error:
         raise RefusedError(syntax.explain(error, text, trace.program_name)) from error
-    names = {each[0]: name for name, each in paths.items() if len(each) == 1 and each[0] != name}
+    names = {
+        each[0]: attach.with_parameters(name, trace.parameters)
+        for name, each in paths.items()
+        if len(each) == 1 and each[0] != name
+    }
     identities = {
         attach.with_parameters(name, trace.parameters): frozenset(file.identity for file in each)
         for name, each in found.items()

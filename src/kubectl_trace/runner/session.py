@@ -129,21 +129,32 @@ def _attempts(
     if not (trace.scope and (trace.containers or trace.pid) and scope.is_limited(program)):
         yield _Attempt(groundwork.unlimited())
         return
+
+    def complain(text: str) -> None:
+        writer.add("stderr", f"scope: {text}")
+
     for note in contexts.notes(program, next_task=trace.scope_next):
-        writer.add("stderr", f"scope: {note}")
-    say = functools.partial(_say_scope, writer, groundwork)
+        complain(note)
+    on_change = functools.partial(_say_scope, writer, groundwork)
     hierarchy = _hierarchy(trace)
     has_types = plan.has_kernel_types(environment)
     why = "" if has_types or trace.pid else _NO_TYPES
     if has_types and not trace.pid and not trace.scope_next:
         cgroup = hierarchy.expression if hierarchy else ""
-        members = Members(trace.containers, hierarchy, say=say)
+        members = Members(trace.containers, hierarchy, on_change=on_change, complain=complain)
         limit = scope.by_namespace(program, cgroup)
         yield _Attempt(groundwork.limited(limit, members.keys), members)
         why = _OWN_TYPES
     if why:
-        writer.add("stderr", f"scope: {why}")
-    members = Members(trace.containers, hierarchy, by_task=True, pid=trace.pid, say=say)
+        complain(why)
+    members = Members(
+        trace.containers,
+        hierarchy,
+        on_change=on_change,
+        complain=complain,
+        by_task=True,
+        pid=trace.pid,
+    )
     limit = scope.by_task(program, next_task=trace.scope_next, has_types=has_types)
     yield _Attempt(groundwork.limited(limit, members.keys), members)
 

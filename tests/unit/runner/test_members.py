@@ -77,7 +77,9 @@ class Node:
         cgroup.rmdir()
 
     def members(self, *containers: Container, by_task: bool = False) -> Members:
-        return Members(containers, self.hierarchy, say=self._say, by_task=by_task)
+        return Members(
+            containers, self.hierarchy, on_change=self._say, complain=pytest.fail, by_task=by_task
+        )
 
     def _say(self, joined: list[Present], left: list[Present]) -> None:
         self.said.append(
@@ -182,7 +184,9 @@ def test_by_process_its_descendants_are_in_scope(node: Node) -> None:
     assert shell.stdout is not None
     with shell.stdout as said:
         said.readline()
-    scope = Members([], None, say=node._say, by_task=True, pid=shell.pid)
+    scope = Members(
+        [], None, on_change=node._say, complain=pytest.fail, by_task=True, pid=shell.pid
+    )
     tick_until(scope, lambda: len(scope.keys) == 2)
     assert shell.pid in scope.keys
     (child,) = scope.keys.keys() - {shell.pid}
