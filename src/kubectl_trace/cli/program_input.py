@@ -117,16 +117,21 @@ def environment(pairs: list[str]) -> dict[str, str]:
     return result
 
 
-def parsed(text: str, name: str) -> Program:
-    """The program's parts.
+def checked(text: str, name: str, *, limited: bool) -> Program:
+    """The program's parts. `limited`: it is to run in a scope.
 
     Raises:
-        UsageError: the text is no program; the message says where and why.
+        UsageError: the text is no program, or can't be limited to a scope; where, and why.
     """
-    from kubectl_trace.program import syntax
+    from kubectl_trace.program import prepare, scope, syntax
+    from kubectl_trace.program.rewrite import Rewritten
     from kubectl_trace.program.tokens import ProgramError
 
     try:
-        return syntax.parse(text)
+        program = syntax.parse(text)
+        if limited and scope.is_limited(program):
+            # What the runner will do, for its errors only.
+            prepare.limited(Rewritten.of(text), scope.by_namespace(program), {})
+        return program
     except ProgramError as error:
         raise UsageError(syntax.explain(error, text, name)) from error

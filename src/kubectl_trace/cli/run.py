@@ -183,9 +183,9 @@ def _trace(arguments: argparse.Namespace, target: Target) -> Trace:
     from kubectl_trace.trace import PROTOCOL, Trace
 
     program, name = program_input.program(arguments)
-    if attach.uses_container_pid(program_input.parsed(program, name)) and (
-        target.kind == "node" or (target.kind == "local" and not target.name)
-    ):
+    has_scope = target.kind != "node" and bool(target.name)  # `local` has no name
+    parts = program_input.checked(program, name, limited=has_scope and not arguments.no_scope)
+    if not has_scope and attach.uses_container_pid(parts):
         raise UsageError(
             f"$container_pid has no meaning for {target}; trace a pod (pod/NAME) or a process "
             "(local/PID)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from kubectl_trace.program import syntax
 from kubectl_trace.program.providers import attaches_to_file, expand
 from kubectl_trace.program.rewrite import Edit
 from kubectl_trace.program.tokens import ProgramError, Span, tokens
@@ -42,6 +43,35 @@ def with_parameters(name: str, parameters: Sequence[str]) -> str:
         return parameters[number - 1] if 0 < number <= len(parameters) else match.group()
 
     return _POSITIONAL.sub(value, name)
+
+
+def check_parameters(program: Program, parameters: Sequence[str]) -> None:
+    """Refuses positional parameters that say to which file a probe attaches, and not as a whole.
+
+    bpftrace from 0.18 on splits an attach point after it has put in the parameters
+    (AttachPointParser::lex_attachpoint): `uretprobe:$1` may be that of a file, which is then
+    neither the container's own nor known not to be a Go program.
+
+    Raises:
+        ProgramError: there is such an attach point.
+    """
+    for probe in program.probes:
+        for point in probe.attach_points:
+            written = program.of(point.span)
+            if "$" not in written:
+                continue
+            try:
+                (run,) = syntax.parse(with_parameters(written, parameters) + " {}").probes
+            except (ProgramError, ValueError):
+                continue  # bpftrace will say what is wrong
+            for other in run.attach_points:
+                same = other.provider == point.provider and len(other.parts) == len(point.parts)
+                if attaches_to_file(other.provider) and not same:
+                    raise ProgramError(
+                        f"here a parameter stands for more than one part of {written}: write it as "
+                        "PROVIDER:FILE:FUNCTION, with a parameter for each",
+                        point.span.start,
+                    )
 
 
 def place(program: Program, paths: Mapping[str, Sequence[str]]) -> Iterator[Edit]:

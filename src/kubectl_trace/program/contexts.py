@@ -67,5 +67,5 @@ def _note(point: AttachPoint) -> str:
 
 
 def _name(point: AttachPoint) -> str:
-    provider, *rest = (part.text for part in point.parts)
-    return ":".join((_LONG.get(provider, provider), *rest))
+    provider = _LONG.get(point.provider, point.provider)
+    return ":".join((provider, *(part.text for part in point.parts[1:])))

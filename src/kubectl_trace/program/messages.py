@@ -1,7 +1,8 @@
 """Bpftrace's messages about a rewritten program, as messages about the user's own.
 
 Formats (src/log.cpp of bpftrace 0.17 to 0.27): `FILE:LINE:COLUMN-COLUMN: LEVEL: TEXT` and, below,
-the line and a marker; `FILE:LINE-LINE: LEVEL: TEXT` alone. Columns count bytes from 1.
+the line, with four spaces for each tab, and a marker; `FILE:LINE-LINE: LEVEL: TEXT` alone. Columns
+count bytes from 1.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ if TYPE_CHECKING:
     from kubectl_trace.program.rewrite import Rewritten
 
 _HEAD = re.compile(r"(?P<line>\d+)(?::(?P<from>\d+)(?:-(?P<to>\d+))?|-(?P<last>\d+)): (?P<rest>.*)")
-_MARKER = re.compile(r"\s*~+\s*")
+# Nothing is marked where the place is beyond the line.
+_MARKER = re.compile(r" *~*")
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,12 @@ class Messages:
         if found is None:
             return [self.renamed(line)]
         if found["from"] is None:
+            rest = self.renamed(found["rest"])
+            # Lines of which nothing is the user's own stand at the end only.
+            if self._program.is_hidden(self._run.offset(int(found["last"]), 1)):
+                self.about_hidden.append(rest)
             first, last = (self._line(int(found[key])) for key in ("line", "last"))
-            return [f"{self._name}:{first}-{last}: {self.renamed(found['rest'])}"]
+            return [f"{self._name}:{first}-{last}: {rest}"]
         return self._with_place(found)
 
     def position(self, line: int, column: int) -> Position:
@@ -93,7 +99,7 @@ class Messages:
     def _with_place(self, found: re.Match[str]) -> list[str]:
         line, start_column = int(found["line"]), int(found["from"])
         end_column = int(found["to"] or start_column + 1)
-        self._expected = self._run.line(line)
+        self._expected = self._run.line(line).replace("\t", "    ")
         start = self._run.offset(line, start_column)
         end = max(self._run.offset(line, end_column), start + 1)
         rest = self.renamed(found["rest"])
@@ -101,11 +107,11 @@ class Messages:
         if program.is_hidden(start) and program.is_hidden(end - 1):
             self.about_hidden.append(rest)
         first = self._user.position(program.origin(start))
-        last_line, last_column = self._user.position(program.origin(end - 1))
-        width = last_column + 1 - first[1] if last_line == first[0] else 1
-        head = f"{self._name}:{first[0]}:{first[1]}-{first[1] + max(width, 1)}: {rest}"
-        marker = " " * (first[1] - 1) + "~" * max(width, 1)
-        return [head, self._user.line(first[0]), marker]
+        after = program.origin(end - 1) + (0 if program.is_hidden(end - 1) else 1)
+        last_line, end_column = self._user.position(after)
+        width = max(end_column - first[1] if last_line == first[0] else 1, 1)
+        head = f"{self._name}:{first[0]}:{first[1]}-{first[1] + width}: {rest}"
+        return [head, *self._user.pointed(first[0], first[1], width, "~")]
 
     def _line(self, line: int) -> int:
         return self.position(line, 1).line

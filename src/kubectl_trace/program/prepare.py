@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from kubectl_trace.program import attach, scope, syntax, tags
 from kubectl_trace.program.rewrite import Edit, Rewritten
-from kubectl_trace.program.tokens import Span
+from kubectl_trace.program.tokens import ProgramError, Span
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,7 +31,15 @@ def placed(text: str, paths: Mapping[str, Sequence[str]], pids: Sequence[int]) -
 
 
 def limited(source: Rewritten, limit: Scope, members: Mapping[int, int]) -> Rewritten:
-    """The program with every probe limited to a scope, and its printfs tagged."""
+    """The program with every probe limited to a scope, and its printfs tagged.
+
+    Raises:
+        ProgramError: that can't be done; its offset is one in the user's text.
+    """
     source = source.edit(scope.split(syntax.parse(source.text)))
     program = syntax.parse(source.text)
-    return source.edit([*scope.limit(program, limit, members), *tags.tag(program, limit)])
+    try:
+        edits = [*scope.limit(program, limit, members), *tags.tag(program, limit)]
+    except ProgramError as error:
+        raise ProgramError(error.message, source.origin(error.offset)) from error
+    return source.edit(edits)

@@ -38,13 +38,17 @@ _OUTSIDE = {
 _NAMES = {
     written: name for name, aliases in (_IN_TASK | _OUTSIDE).items() for written in (name, *aliases)
 }
-_WILDCARD = re.compile(r"[*?\[]")
 
 
 def expand(written: str) -> frozenset[str]:
-    """The providers that a provider's name, alias or wildcard stands for; none if it is unknown."""
-    if _WILDCARD.search(written):
-        return frozenset(name for name in _NAMES.values() if fnmatchcase(name, written))
+    """The providers that a provider's name, alias or wildcard stands for; none if it is unknown.
+
+    bpftrace expands a wildcard to fewer: BEGIN, say, is never meant by one.
+    """
+    if "*" in written:
+        # bpftrace knows no other wildcard (wildcard_match).
+        pattern = re.sub(r"[?\[]", r"[\g<0>]", written)
+        return frozenset(name for name in _NAMES.values() if fnmatchcase(name, pattern))
     return frozenset({_NAMES[written]} if written in _NAMES else ())
 
 
@@ -55,6 +59,11 @@ def fires_in_a_task(written: str) -> bool:
     """
     names = expand(written)
     return not names or not names <= _OUTSIDE.keys()
+
+
+def is_begin(written: str) -> bool:
+    """Whether its probe fires once, before all others are attached."""
+    return _NAMES.get(written) == "BEGIN"
 
 
 def attaches_to_file(written: str) -> bool:

@@ -11,12 +11,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kubectl_trace.program import providers
+from kubectl_trace.program import macros, providers
 from kubectl_trace.program.rewrite import Edit
-from kubectl_trace.program.tokens import Span
+from kubectl_trace.program.syntax import Item
+from kubectl_trace.program.tokens import ProgramError, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from kubectl_trace.program.syntax import AttachPoint, Probe, Program
 
@@ -48,24 +49,28 @@ class Scope:
     """Expressions; a task passes if the map holds the value of any of them."""
     hidden_probes: tuple[str, ...] = ()
     """Probes that keep the map up to date inside the kernel."""
+    definitions: str = ""
+    """What the hidden probes need of C."""
     next_key: str = ""
     """For `sched_switch`: an expression for the task that comes, where that is to be in scope."""
 
     def condition(self, probe: Probe) -> str:
         """An expression that is true for the target's tasks."""
-        if self.next_key and all(map(_is_switch, probe.attach_points)):
-            return f"{self.map}[{self.next_key}]"
-        lookups = " || ".join(f"{self.map}[{key}]" for key in self.keys)
-        return f"({lookups})" if len(self.keys) > 1 else lookups
+        lookups = self._lookups(probe)
+        return f"({' || '.join(lookups)})" if len(lookups) > 1 else lookups[0]
 
-    @property
-    def container(self) -> str:
-        """Statements that set `variable` to the number of the current task's container."""
-        first, *others = (f"{self.map}[{key}]" for key in self.keys)
+    def container(self, probe: Probe) -> str:
+        """Statements that set `variable` to the number of the task's container."""
+        first, *others = self._lookups(probe)
         # 0.23 crashes at a map in the condition of `?:`.
         return f"{self.variable} = {first};" + "".join(
             f" if ({self.variable} == 0) {{ {self.variable} = {lookup}; }}" for lookup in others
         )
+
+    def _lookups(self, probe: Probe) -> list[str]:
+        is_next = self.next_key and all(map(_is_switch, probe.attach_points))
+        keys = (self.next_key,) if is_next else self.keys
+        return [f"{self.map}[{key}]" for key in keys]
 
 
 def by_namespace(program: Program, cgroup: str = "") -> Scope:
@@ -78,22 +83,27 @@ def by_namespace(program: Program, cgroup: str = "") -> Scope:
     return Scope(_free_name(program, "@_scope"), _free_name(program, "$_container"), keys)
 
 
-def by_task(program: Program, *, next_task: bool = False) -> Scope:
+def by_task(program: Program, *, next_task: bool = False, has_types: bool = True) -> Scope:
     """By thread ID, where the kernel's own types can't be used. Forks are followed in the kernel.
 
-    `next_task`: `sched_switch` is for the task that comes, not for the one that leaves.
+    Args:
+        program: The program to limit.
+        next_task: `sched_switch` is for the task that comes, not for the one that leaves.
+        has_types: bpftrace knows the kernel's types, and with them those of tracepoints' arguments.
     """
     name = _free_name(program, "@_scope")
     return Scope(
         name,
         _free_name(program, "$_container"),
         ("(uint64)tid",),
+        definitions="" if has_types else "#define pid_t int\n",
         next_key="(uint64)args->next_pid" if next_task else "",
         hidden_probes=(
             f"tracepoint:sched:sched_process_fork /{name}[(uint64)tid]/ "
             f"{{ {name}[(uint64)args->child_pid] = {name}[(uint64)tid]; }}",
             # When the task is freed nothing of it can fire any more.
-            f"tracepoint:sched:sched_process_free {{ delete({name}[(uint64)args->pid]); }}",
+            f"tracepoint:sched:sched_process_free /{name}[(uint64)args->pid]/ "
+            f"{{ delete({name}[(uint64)args->pid]); }}",
         ),
     )
 
@@ -113,37 +123,73 @@ def in_tasks(probe: Probe) -> bool:
 
 
 def is_limited(program: Program) -> bool:
-    """Whether there is a probe in the program that a scope can limit."""
-    return any(in_tasks(probe) for probe in program.probes)
+    """Whether there is, or may be, a probe in the program that a scope is to limit."""
+    return any(map(in_tasks, program.probes)) or any(_imports_with_probes(program))
 
 
 def split(program: Program) -> Iterator[Edit]:
-    """Makes one probe two where some of its attach points fire in a task and some don't."""
+    """Makes one probe several where not all of its attach points are of one kind for `limit`.
+
+    The kinds: those that fire in a task, BEGIN, and the others.
+    """
     for probe in program.probes:
-        inside = [p for p in probe.attach_points if providers.fires_in_a_task(p.provider)]
-        outside = [p for p in probe.attach_points if p not in inside]
-        if not inside or not outside:
+        kinds: dict[int, list[Span]] = {}
+        for point in probe.attach_points:
+            kinds.setdefault(_kind(point), []).append(point.span)
+        if len(kinds) == 1:
             continue
         rest = Span((probe.predicate or probe.block).start, probe.block.end)
         pieces: list[str | Span] = []
-        for points in (inside, outside):
-            for point in points:
-                pieces += [point.span, ", "]
+        for kind in sorted(kinds):
+            for span in kinds[kind]:
+                pieces += [span, ", "]
             pieces[-1] = " "
             pieces += [rest, " "]
-        yield Edit(
-            probe.span,
-            tuple(pieces[:-1]),
-            "two probes: the scope limits only the attach points that fire in a task",
+        reason = (
+            "the scope limits only the attach points that fire in a task"
+            if _IN_TASK in kinds
+            else "what is done once at the beginning is not to be done again"
         )
+        yield Edit(probe.span, tuple(pieces[:-1]), f"{_NUMBERS[len(kinds)]} probes: {reason}")
 
 
-def limit(program: Program, scope: Scope, members: Mapping[int, int]) -> Iterator[Edit]:
+_IN_TASK, _BEGIN, _OTHER = range(3)
+_NUMBERS = ("no", "one", "two", "three")
+
+
+def _kind(point: AttachPoint) -> int:
+    if providers.is_begin(point.provider):
+        return _BEGIN
+    return _IN_TASK if providers.fires_in_a_task(point.provider) else _OTHER
+
+
+def limit(program: Program, scope: Scope, members: Mapping[int, int]) -> list[Edit]:
     """Limits every probe that fires in a task to the scope.
 
-    `members`: what is in scope from the beginning, keys of the map to containers' numbers. None of
-    the program's probes mixes attach points that fire in a task with others (see `split`).
+    `members`: what is in scope from the beginning, keys of the map to containers' numbers. The
+    attach points of a probe are all of one kind (see `split`).
+
+    Raises:
+        ProgramError: the program imports probes, which can't be limited, or it changes by macros
+            what would limit it.
     """
+    for item in _imports_with_probes(program):
+        raise ProgramError(
+            "an imported script or folder may have probes, which no scope limits: put what is "
+            "needed of it into the program, or use --no-scope",
+            item.span.start,
+        )
+    edits = [*_predicates(program, scope), *_begin(program, scope, members)]
+    if scope.definitions:
+        edits.append(Edit.insert(program.items[0].span.start, scope.definitions))
+    for number, hidden in enumerate(scope.hidden_probes):
+        reason = "" if number else "keeps the scope up to date when tasks fork and end"
+        edits.append(Edit.insert(len(program.text), f"\n{hidden}\n", reason))
+    _refuse_macros(program, edits)
+    return edits
+
+
+def _predicates(program: Program, scope: Scope) -> Iterator[Edit]:
     for probe in program.probes:
         if not in_tasks(probe):
             continue
@@ -151,12 +197,10 @@ def limit(program: Program, scope: Scope, members: Mapping[int, int]) -> Iterato
         if probe.predicate is None:
             yield Edit.insert(probe.block.start, f" /{scope.condition(probe)}/ ", reason)
         else:
-            before = f" /{scope.condition(probe)} && (("
-            yield Edit(probe.predicate, (before, _condition(probe.predicate), ") != 0)/"), reason)
-    yield from _begin(program, scope, members)
-    for number, hidden in enumerate(scope.hidden_probes):
-        reason = "" if number else "keeps the scope up to date when tasks fork and end"
-        yield Edit.insert(len(program.text), f"\n{hidden}\n", reason)
+            condition = _condition(probe.predicate)
+            before = f"{scope.condition(probe)} && ({_OPENING}"
+            yield Edit.insert(condition.start, before, reason)
+            yield Edit.insert(condition.end, f"{_CLOSING})")
 
 
 def _begin(program: Program, scope: Scope, members: Mapping[int, int]) -> Iterator[Edit]:
@@ -174,20 +218,47 @@ def _begin(program: Program, scope: Scope, members: Mapping[int, int]) -> Iterat
         yield Edit.insert(begin.block.start + 1, filled, reason)
     else:  # 0.17 takes only one BEGIN
         condition = _condition(begin.predicate)
-        yield Edit(begin.predicate, (f"{{{filled} if ((", condition, ") != 0)"), reason)
+        yield Edit(
+            begin.predicate, (f"{{{filled} if ({_OPENING}", condition, f"{_CLOSING})"), reason
+        )
         yield Edit.insert(begin.block.end, " }")
 
 
-def _condition(predicate: Span) -> Span:
-    """What is between the slashes. As a condition among others it needs a `!= 0`.
+# Around a user's condition among others. It may be a pointer, which 0.17 takes neither in && nor in
+# if; and (retval) != 0 would be a cast of !=... for 0.27.
+_OPENING, _CLOSING = "((", ")) != 0"
 
-    A predicate may be a pointer, which 0.17 takes neither in && nor in if.
-    """
+
+def _condition(predicate: Span) -> Span:
+    """What is between the slashes."""
     return Span(predicate.start + 1, predicate.end - 1)
 
 
+# Of what 0.27 imports (src/ast/passes/resolve_imports.cpp) scripts and folders may have probes.
+_WITHOUT_PROBES = re.compile(r'"(?:stdlib(?:/.*)?|.*\.(?:h|c|o))"')
+
+
+def _imports_with_probes(program: Program) -> Iterator[Item]:
+    imports = (item for item in program.items if isinstance(item, Item) and item.kind == "import")
+    return (item for item in imports if not _WITHOUT_PROBES.search(program.of(item.span)))
+
+
+def _refuse_macros(program: Program, edits: Iterable[Edit]) -> None:
+    if not program.macros:
+        return
+    added = " ".join(piece for edit in edits for piece in edit.pieces if isinstance(piece, str))
+    if changed := macros.words(added) & program.macros.keys():
+        raise ProgramError(
+            f"the macro {min(changed)} would change what limits the program to its target: give it "
+            "another name, or use --no-scope",
+            program.items[0].span.start,
+        )
+
+
 def _is_switch(point: AttachPoint) -> bool:
-    return [part.text for part in point.parts[1:]] == ["sched", "sched_switch"]
+    return providers.expand(point.provider) == {"tracepoint"} and [
+        part.text for part in point.parts[1:]
+    ] == ["sched", "sched_switch"]
 
 
 def hidden_probes(program: Program, limit: Scope) -> int:
@@ -197,4 +268,4 @@ def hidden_probes(program: Program, limit: Scope) -> int:
 
 
 def _is_begin(probe: Probe) -> bool:
-    return any("BEGIN" in providers.expand(point.provider) for point in probe.attach_points)
+    return any(providers.is_begin(point.provider) for point in probe.attach_points)

@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import NamedTuple
 
+from kubectl_trace.program import macros
 from kubectl_trace.program.tokens import (
+    STRING,
+    WHITE_SPACE,
     Lines,
     ProgramError,
     Span,
@@ -19,21 +23,16 @@ from kubectl_trace.program.tokens import (
     skip_layout,
 )
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What stands between two colons of an attach point."""
+class Part(NamedTuple):
+    """What stands between two colons of an attach point, or an `@` outside quotes."""
 
     span: Span
     text: str
     """Without quotes, escapes and white space."""
 
 
-@dataclass(frozen=True, slots=True)
-class AttachPoint:
+class AttachPoint(NamedTuple):
     """Where a probe attaches: `uprobe:/usr/sbin/nginx:ngx_event_accept`."""
 
     span: Span
@@ -41,12 +40,15 @@ class AttachPoint:
 
     @property
     def provider(self) -> str:
-        """The provider as it is written, perhaps an alias or a wildcard."""
-        return self.parts[0].text
+        """The provider as it is written, perhaps an alias or a wildcard.
+
+        From 0.24 on a name may stand before it: `mine=kprobe:f` (AttachPointParser).
+        """
+        _, equals, provider = self.parts[0].text.partition("=")
+        return provider if equals and provider else self.parts[0].text
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """Attach points, perhaps a predicate, and what is done there."""
 
     span: Span
@@ -57,8 +59,7 @@ class Probe:
     """With its braces."""
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(NamedTuple):
     """Anything else at a program's top level."""
 
     kind: str
@@ -90,25 +91,37 @@ class Program:
             and (isinstance(item, Probe) or item.kind in ("macro", "function"))
         )
 
+    @cached_property
+    def macros(self) -> dict[str, str]:
+        """The macros of the preprocessor that it defines, and their values."""
+        return macros.values(
+            self.of(item.span)
+            for item in self.items
+            if isinstance(item, Item) and item.kind == "directive"
+        )
+
     def of(self, span: Span) -> str:
         """The text of a part."""
         return self.text[span.start : span.end]
 
 
-_WORD = re.compile(r"[A-Za-z_]\w*")
+_WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _REST_OF_LINE = re.compile(r"[^\n]*")
-_DEFINITION = re.compile(r"(?:struct|union|enum)\b[^{};()/\"]*\{")
-_ATTRIBUTE = re.compile(r"\s*__attribute__\s*(?=\()")
-_CONFIG = re.compile(r"config\s*=\s*(?=\{)")
-_IMPORT = re.compile(r'import\s*"(?:[^"\\\n]|\\.)*"\s*;')
-_MAP = re.compile(r"let\s+@[^;{}]*;")
-_CALLABLE = re.compile(r"(macro|fn)\s+[A-Za-z_]\w*\s*(?=\()")
+_EQUALS = re.compile("=")
+_NAME = re.compile(STRING)
+_SEMICOLON = re.compile(";")
+_MAP = re.compile(r"@\w*", re.ASCII)
+_ATTRIBUTE = re.compile(r"__attribute__\b")
 # A function's type, between its parameters and its block.
-_TYPE = re.compile(r"[\s\w:*\[\]]*(?=\{)")
+_TYPE = re.compile(r"[\s\w:*\[\]]*(?=\{)", re.ASCII)
 
-# A piece of an attach point: a quoted part, or characters up to one that may end it. A path, and so
-# slashes, begin after a colon.
-_PIECE = re.compile(r'"(?:[^"\\]|\\.)*+"|[^\s"{,/;}:]*+(?::[^\s"{,;}]*+)?+', re.DOTALL)
+# An attach point as far as it goes without white space: quoted parts, and characters up to one that
+# may end it. A path, and so slashes, begin after a colon.
+_ESCAPE = r"\\(?![\s\"{,;}\\])"
+_PIECES = re.compile(
+    rf'(?:"(?:[^"\\]|\\.)*+"|[^\s"{{,/;}}:\\]++|:[^\s"{{,;}}\\]*+|{_ESCAPE})*+',
+    re.DOTALL | re.ASCII,
+)
 
 
 def parse(text: str) -> Program:
@@ -117,6 +130,9 @@ def parse(text: str) -> Program:
     Raises:
         ProgramError: the text is no program; its message says what is missing, its offset where.
     """
+    if "\0" in text:
+        # Up to 0.23 bpftrace reads up to there only.
+        raise ProgramError("a NUL character", text.index("\0"))
     items: list[Item | Probe] = []
     offset = skip_layout(text, 0)
     while offset < len(text):
@@ -126,6 +142,7 @@ def parse(text: str) -> Program:
     program = Program(text, tuple(items))
     if not program.probes:
         raise ProgramError("the program has no probe", len(text.rstrip()))
+    _check_macros(program)
     return program
 
 
@@ -138,71 +155,106 @@ def pointed(message: str, text: str, span: Span, name: str) -> str:
     """A message about a part of a text, with that line of the text, and carets below the part."""
     lines = Lines(text)
     line, column = lines.position(span.start)
-    shown = lines.line(line)
-    before = shown[
-        : len(shown.encode(errors="surrogatepass")[: column - 1].decode(errors="ignore"))
-    ]
-    # Tabs stay tabs, so that the caret stands below its character.
-    indent = re.sub(r"[^\t]", " ", before)
-    width = max(1, min(span.end - span.start, len(shown) - len(before)))
-    return f"{name}:{line}:{column}: {message}\n{shown}\n{indent}{'^' * width}"
+    width = len(text[span.start : span.end].encode(errors="surrogatepass"))
+    shown, marks = lines.pointed(line, column, width, "^")
+    return f"{name}:{line}:{column}: {message}\n{shown}\n{marks}"
 
 
 def _item(text: str, offset: int) -> Item | None:
     """The part at this offset, unless it is a probe."""
     if text[offset] == "#":
-        match = _REST_OF_LINE.match(text, offset)
-        assert match is not None
-        return Item("directive", Span(offset, match.end()))
+        return _directive(text, offset)
     word = _WORD.match(text, offset)
-    match word.group() if word else "":
+    if word is None:
+        return None
+    match word.group():
         case "struct" | "union" | "enum":
-            return _definition(text, offset)
+            return _definition(text, offset, word.end())
         case "config":
-            return _config(text, offset)
+            end = _sequence(text, word.end(), _EQUALS)
+            block = _block(text, end)
+            return Item("config", Span(offset, block.end), block) if block else None
         case "import":
-            return _simple("import", _IMPORT, text, offset)
+            end = _sequence(text, word.end(), _NAME, _SEMICOLON)
+            return Item("import", Span(offset, end)) if end else None
         case "let":
-            return _simple("map", _MAP, text, offset)
+            return _map(text, offset, word.end())
         case "macro" | "fn":
-            return _callable(text, offset)
+            return _callable(text, offset, word)
         case _:
             return None
 
 
-def _simple(kind: str, pattern: re.Pattern[str], text: str, offset: int) -> Item | None:
-    match = pattern.match(text, offset)
-    return Item(kind, Span(offset, match.end())) if match else None
+def _sequence(text: str, offset: int, *patterns: re.Pattern[str]) -> int:
+    """The offset after these patterns, layout before each; 0 if they are not there."""
+    for pattern in patterns:
+        found = pattern.match(text, skip_layout(text, offset))
+        if found is None:
+            return 0
+        offset = found.end()
+    return offset
 
 
-def _definition(text: str, offset: int) -> Item | None:
-    head = _DEFINITION.match(text, offset)
-    if head is None:
-        return None
-    end = matching(text, head.end() - 1)
-    block = Span(head.end() - 1, end)
-    while attribute := _ATTRIBUTE.match(text, end):
-        end = matching(text, attribute.end())
-    after = skip_layout(text, end)
-    return Item(
-        "definition", Span(offset, after + 1 if text.startswith(";", after) else end), block
+def _block(text: str, offset: int, bracket: str = "{") -> Span | None:
+    """The block that follows an offset, which is 0 where none can."""
+    start = skip_layout(text, offset)
+    return (
+        Span(start, matching(text, start)) if offset and text.startswith(bracket, start) else None
     )
 
 
-def _config(text: str, offset: int) -> Item | None:
-    head = _CONFIG.match(text, offset)
-    if head is None:
+def _directive(text: str, offset: int) -> Item | None:
+    match = _REST_OF_LINE.match(text, offset)
+    assert match is not None
+    line = match.group().rstrip()
+    if line.startswith("#!"):
         return None
-    block = Span(head.end(), matching(text, head.end()))
-    return Item("config", Span(offset, block.end), block)
+    if line == "#":
+        # Up to 0.23 the next line is the directive (src/lexer.l: "#"[^!].*).
+        raise ProgramError("this directive is empty", offset)
+    if line.endswith("\\"):
+        raise ProgramError(
+            "this directive goes on, but bpftrace takes its first line only",
+            offset + len(line) - 1,
+        )
+    return Item("directive", Span(offset, match.end()))
 
 
-def _callable(text: str, offset: int) -> Item | None:
-    head = _CALLABLE.match(text, offset)
-    if head is None:
+def _definition(text: str, offset: int, end: int) -> Item | None:
+    # Words and attributes up to the block (src/parser.cpp: looks_like_c_definition).
+    block = None
+    while block is None:
+        position = skip_layout(text, end)
+        if word := _WORD.match(text, position):
+            end = word.end()
+        elif parentheses := _block(text, end, "("):
+            end = parentheses.end
+        else:
+            block = _block(text, end)
+            if block is None:
+                return None
+    end = block.end
+    while after := _sequence(text, end, _ATTRIBUTE):
+        attribute = _block(text, after, "(")
+        if attribute is None:
+            break
+        end = attribute.end
+    return Item("definition", Span(offset, _sequence(text, end, _SEMICOLON) or end), block)
+
+
+def _map(text: str, offset: int, end: int) -> Item | None:
+    size = _block(text, _sequence(text, end, _MAP, _EQUALS, _WORD), "(")
+    if size is None:
         return None
-    kind = "macro" if head[1] == "macro" else "function"
-    after = skip_layout(text, matching(text, head.end()))
+    return Item("map", Span(offset, _sequence(text, size.end, _SEMICOLON) or size.end))
+
+
+def _callable(text: str, offset: int, word: re.Match[str]) -> Item | None:
+    kind = "macro" if word.group() == "macro" else "function"
+    parameters = _block(text, _sequence(text, word.end(), _WORD), "(")
+    if parameters is None:
+        return None
+    after = skip_layout(text, parameters.end)
     if kind == "function" and (match := _TYPE.match(text, after)):
         after = match.end()
     if not text.startswith("{", after):
@@ -220,8 +272,9 @@ def _probe(text: str, offset: int) -> Probe:
         position = skip_layout(text, point.span.end)
         if not text.startswith(",", position):
             break
-        position = skip_layout(text, position + 1)
-        if text[position : position + 1] in ("/", "{"):
+        while text.startswith(",", position):  # several up to 0.23
+            position = skip_layout(text, position + 1)
+        if text.startswith(("/", "{"), position):
             break  # a comma after the last one
     predicate = None
     if text.startswith("/", position):
@@ -248,30 +301,37 @@ def _attach_point(text: str, offset: int) -> AttachPoint:
 def _end_of_attach_point(text: str, offset: int) -> int:
     end = offset
     while True:
-        match = _PIECE.match(text, end)
+        match = _PIECES.match(text, end)
         assert match is not None
-        if match.end() > end:
-            end = match.end()
-            continue
+        end = match.end()
         if text.startswith('"', end):
             raise ProgramError('this string has no end: " is missing', end)
+        if text.startswith("\\", end):
+            # Up to 0.23 what follows is part of a path, from 0.24 on it may end one.
+            raise ProgramError('a \\ in an attach point: put the part in quotes, ""', end)
         # Up to 0.23 white space around a colon is no end of an attach point.
         after = skip_layout(text, end)
         goes_on = text.startswith(":", after) or (end > offset and text[end - 1] == ":")
         if not goes_on or after == end or text[after : after + 1] in ("", *"{,/;}"):
             return end
+        if comment := text[end:after].strip(WHITE_SPACE):
+            raise ProgramError(
+                "a comment inside an attach point", text.index(comment[0], end, after)
+            )
         end = after
 
 
-def _parts(text: str, span: Span) -> Iterator[Part]:
+def _parts(text: str, span: Span) -> list[Part]:
     """The parts of an attach point, as bpftrace splits it: at colons outside quotes."""
+    parts: list[Part] = []
     start = span.start
     whole = text[span.start : span.end]
-    if '"' not in whole:
+    if '"' not in whole and "@" not in whole:
         for content in whole.split(":"):
-            yield Part(Span(start, start + len(content)), content.strip())
-            start += len(content) + 1
-        return
+            end = start + len(content)
+            parts.append(Part(Span(start, end), content.strip(WHITE_SPACE)))
+            start = end + 1
+        return parts
     quoted = False
     characters: list[str] = []
     position = span.start
@@ -282,10 +342,45 @@ def _parts(text: str, span: Span) -> Iterator[Part]:
         elif character == "\\" and quoted:
             position += 1
             characters.append(text[position : position + 1])
-        elif character == ":" and not quoted:
-            yield Part(Span(start, position), "".join(characters).strip())
+        elif character in ":@" and not quoted:
+            parts.append(Part(Span(start, position), "".join(characters).strip(WHITE_SPACE)))
             start, characters = position + 1, []
+            if character == "@":  # from 0.24 on: uprobe:/bin/x@file.c:12
+                parts.append(Part(Span(position, position + 1), "@"))
         else:
             characters.append(character)
         position += 1
-    yield Part(Span(start, span.end), "".join(characters).strip())
+    parts.append(Part(Span(start, span.end), "".join(characters).strip(WHITE_SPACE)))
+    return parts
+
+
+def _check_macros(program: Program) -> None:
+    """Refuses macros that can make the program's structure another one than the one read here.
+
+    Raises:
+        ProgramError: such a macro is used.
+    """
+    defined = program.macros
+    if not defined:
+        return
+    for probe in program.probes:
+        for point in probe.attach_points:
+            for word, offset in macros.bare_words(program.of(point.span)):
+                if word in defined:
+                    raise ProgramError(
+                        f"{word} is a macro, and can't be in an attach point",
+                        point.span.start + offset,
+                    )
+    refused = macros.changing_structure(defined)
+    for item in program.items if refused else ():
+        text = program.of(item.span)
+        if isinstance(item, Item) and item.kind == "definition":
+            continue  # that is the C compiler's
+        if isinstance(item, Item) and item.kind == "directive":
+            text = " ".join(macros.values([text]).values())
+        if used := refused & macros.words(text):
+            raise ProgramError(
+                f"the macro {min(used)} has braces, a comment or an unfinished string in it: where "
+                "this program's probes begin and end depends on bpftrace's version",
+                item.span.start,
+            )

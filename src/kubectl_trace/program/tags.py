@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from kubectl_trace.program.rewrite import Edit
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 _MARK = "\x1e"  # ASCII's record separator
 _MARK_IN_SOURCE = r"\x1e"
+_NUMBER = re.compile(r"[0-9]{1,20}")
 
 
 def tag(program: Program, scope: Scope) -> Iterator[Edit]:
@@ -24,14 +26,14 @@ def tag(program: Program, scope: Scope) -> Iterator[Edit]:
 
     Every printf gets a tag, so that no text of a traced process is taken for one.
     """
-    known = {probe.block for probe in program.probes if in_tasks(probe)}
+    known = {probe.block: probe for probe in program.probes if in_tasks(probe)}
     reason = "each printf says which container it is of; this is taken off again"
     for block in program.code:
         if "printf" not in program.of(block):
             continue
         texts = tuple(_formats(tree(program.text, block)))
         if texts and block in known:
-            yield Edit.insert(block.start + 1, f" {scope.container}")
+            yield Edit.insert(block.start + 1, f" {scope.container(known[block])}")
         for text in texts:
             number = "%lu" if block in known else "0"
             tagged = f"{_MARK_IN_SOURCE}{number}{_MARK_IN_SOURCE}"
@@ -45,26 +47,26 @@ def untag(text: str) -> tuple[int, str]:
     if not text.startswith(_MARK):
         return 0, text
     number, mark, rest = text[1:].partition(_MARK)
-    if not mark or not number.isdecimal():
+    if not mark or not _NUMBER.fullmatch(number):
         return 0, text
     return int(number), rest
 
 
 def _formats(nodes: Tree) -> Iterator[Token]:
-    """The format strings of the printf calls."""
-    called = False
-    for node in nodes:
-        if isinstance(node, Group):
-            if called and node.bracket == "(":
-                arguments = (
-                    child
-                    for child in node.children
-                    if not isinstance(child, Token) or child.kind not in ("space", "comment")
-                )
-                first = next(arguments, None)
-                if isinstance(first, Token) and first.kind == "string":
+    """The format strings of the printf calls, in any order."""
+    pending = [nodes]  # no recursion: brackets may be nested as deep as anyone likes
+    while pending:
+        called = False
+        for node in pending.pop():
+            if isinstance(node, Group):
+                first = next(filter(_is_element, node.children), None)
+                if called and isinstance(first, Token) and first.kind == "string":
                     yield first
-            yield from _formats(node.children)
-            called = False
-        elif node.kind not in ("space", "comment"):
-            called = node.text == "printf"
+                pending.append(node.children)
+                called = False
+            elif _is_element(node):
+                called = node.text == "printf"
+
+
+def _is_element(node: Token | Group) -> bool:
+    return isinstance(node, Group) or node.kind not in ("space", "comment")

@@ -9,24 +9,27 @@ import bisect
 import re
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# A string ends on its line, and knows \" and \\; a comment does not nest.
-_STRING = r'"(?:[^"\\\n]|\\[^\n])*"'
-_COMMENT = r"//[^\n]*|/\*.*?\*/"
+# A string ends on its line, and knows \" and \\; a comment does not nest. Up to 0.23 a line that
+# begins with #! is a comment wherever it stands; 0.27 takes it at the beginning only.
+STRING = r'"(?:[^"\\\n]|\\[^\n])*+"'
+_COMMENT = r"(?://[^\n]*|/\*.*?\*/|^\#![^\n]*)"
 
-LAYOUT = re.compile(rf"(?:\s++|{_COMMENT}|^\#![^\n]*)*+", re.DOTALL | re.MULTILINE)
-"""What may stand between any two elements: white space, comments, a `#!` line."""
-_LAYOUT_BEGINS = " \t\r\n\f\v/#"
+WHITE_SPACE = " \t\r\n\f\v"
 
+_LAYOUT = re.compile(rf"(?:[{WHITE_SPACE}]++|{_COMMENT})*+", re.DOTALL | re.MULTILINE)
+_LAYOUT_BEGINS = WHITE_SPACE + "/#"
+
+# What has no end goes on to where it could have had one: a text is read once.
 _TOKEN = re.compile(
     rf"""
-      (?P<space>\s+)
-    | (?P<comment>{_COMMENT})
-    | (?P<string>{_STRING})
+      (?P<space>[ \t\r\n\f\v]+)
+    | (?P<comment>{_COMMENT} | /\*.*)
+    | (?P<string>{STRING}?)
     | (?P<variable>\$\w+ | \$\#)
     | (?P<map>@\w*)
     | (?P<word>[A-Za-z_]\w*)
@@ -35,13 +38,29 @@ _TOKEN = re.compile(
     | (?P<close>[)}}\]])
     | (?P<other>.)
     """,
-    re.VERBOSE | re.DOTALL,
+    re.VERBOSE | re.DOTALL | re.MULTILINE | re.ASCII,
 )
 
 # Up to the next bracket, slash or unfinished element; strings, comments and the rest are skipped.
-_SKIP = rf"(?:[^(){{}}\[\]\"/]++|{_STRING}|{_COMMENT})*+"
-_TO_BRACKET = re.compile(rf"(?:{_SKIP}(?:/(?!\*))?)*+([(){{}}\[\]]|/\*|\"|\Z)", re.DOTALL)
-_TO_SLASH = re.compile(rf"{_SKIP}([(){{}}\[\]]|/\*|/|\"|\Z)", re.DOTALL)
+_PLAIN = rf"[^(){{}}\[\]\"/\#]++|{STRING}|{_COMMENT}|\#"
+_SLASH = r"/(?!\*)"
+_TO_BRACKET = re.compile(
+    rf"(?:{_PLAIN}|{_SLASH})*+([(){{}}\[\]]|/\*|\"|\Z)", re.DOTALL | re.MULTILINE
+)
+_TO_SLASH = re.compile(rf"(?:{_PLAIN})*+([(){{}}\[\]]|/\*|/|\"|\Z)", re.DOTALL | re.MULTILINE)
+
+
+def _group(inside: str) -> str:
+    """A pattern: brackets with that, over and over, between them."""
+    return rf"(?:\((?:{inside})*+\)|\{{(?:{inside})*+\}}|\[(?:{inside})*+\])"
+
+
+# Brackets three deep at most, as most are, in one go.
+_LEVEL = rf"{_PLAIN}|{_SLASH}"
+_SHALLOW = re.compile(
+    _group(rf"{_LEVEL}|{_group(f'{_LEVEL}|{_group(_LEVEL)}')}"), re.DOTALL | re.MULTILINE
+)
+_BLOCK_EXPRESSION = re.compile(r"if\b|\{")
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
 
@@ -55,16 +74,14 @@ class ProgramError(ValueError):
         """Where, in characters from the text's beginning."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """A part of a text: offsets in characters, the end excluded."""
 
     start: int
     end: int
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(NamedTuple):
     """A lexical element."""
 
     kind: str
@@ -123,7 +140,9 @@ def skip_layout(text: str, offset: int) -> int:
     """
     if text[offset : offset + 1] not in _LAYOUT_BEGINS:
         return offset
-    match = LAYOUT.match(text, offset)
+    if text[offset + 1 : offset + 2] not in _LAYOUT_BEGINS and text[offset] in WHITE_SPACE:
+        return offset + 1
+    match = _LAYOUT.match(text, offset)
     assert match is not None
     if text.startswith("/*", match.end()):
         raise ProgramError("this comment has no end: */ is missing", match.end())
@@ -136,6 +155,8 @@ def matching(text: str, offset: int) -> int:
     Raises:
         ProgramError: it is not closed, or what is between is not well formed.
     """
+    if shallow := _SHALLOW.match(text, offset):
+        return shallow.end()
     stack = [offset]
     position = offset + 1
     while stack:
@@ -167,6 +188,8 @@ def end_of_predicate(text: str, offset: int) -> int:
         ProgramError: there is none.
     """
     position = offset + 1
+    # From 0.24 on a predicate may be a block or an `if`.
+    takes_blocks = _BLOCK_EXPRESSION.match(text, skip_layout(text, position)) is not None
     while True:
         found = _TO_SLASH.match(text, position)
         assert found is not None
@@ -174,7 +197,7 @@ def end_of_predicate(text: str, offset: int) -> int:
         if element == "/":
             if text.startswith("{", skip_layout(text, position)):
                 return position - 1
-        elif element in ("(", "["):
+        elif element in ("(", "[") or (element == "{" and takes_blocks):
             position = matching(text, position - 1)
         else:
             _refuse_unfinished(element, found.start(1))
@@ -220,6 +243,15 @@ class Lines:
         start = self._starts[line - 1]
         end = self.text.find("\n", start)
         return self.text[start : None if end < 0 else end].removesuffix("\r")
+
+    def pointed(self, line: int, column: int, width: int, mark: str) -> tuple[str, str]:
+        """A line's text, and below it marks under as many bytes of it from a column on."""
+        text = self.line(line)
+        encoded = text.encode(errors="surrogatepass")
+        before = encoded[: column - 1].decode(errors="ignore")
+        marked = encoded[column - 1 : column - 1 + width].decode(errors="ignore")
+        # Tabs stay tabs, so that the marks stand below their characters.
+        return text, re.sub(r"[^\t]", " ", before) + mark * max(len(marked), 1)
 
     def describe(self, offset: int) -> str:
         """An offset as people write it: `line 3`, or `column 5` in a text of one line."""

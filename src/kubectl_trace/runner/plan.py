@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubectl_trace.binary import golang
-from kubectl_trace.errors import RefusedError, TraceError
+from kubectl_trace.errors import NotFoundError, RefusedError, TraceError
 from kubectl_trace.program import attach, prepare, scope, syntax
 from kubectl_trace.program.tokens import ProgramError
 from kubectl_trace.runner import files
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from kubectl_trace.trace import Trace
 
 _BTF = Path("/sys/kernel/btf/vmlinux")
+_PROC = "/proc/"
+"""What begins so is the node's, not the container's."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,7 @@ class Plan:
 class Groundwork:
     """The program with its files in place, not limited to a scope yet."""
 
+    trace: Trace
     program: Rewritten
     names: Mapping[str, str]
     files: Mapping[str, frozenset[Identity]] = field(default_factory=dict)
@@ -67,8 +70,16 @@ class Groundwork:
         return Plan(self.program, self.names)
 
     def limited(self, limit: Scope, members: Mapping[int, int]) -> Plan:
-        """The program for the tasks of a scope; `members` are in it from the beginning."""
-        program = prepare.limited(self.program, limit, members)
+        """The program for the tasks of a scope; `members` are in it from the beginning.
+
+        Raises:
+            RefusedError: it can't be limited.
+        """
+        try:
+            program = prepare.limited(self.program, limit, members)
+        except ProgramError as error:
+            text, name = self.trace.program, self.trace.program_name
+            raise RefusedError(syntax.explain(error, text, name)) from error
         return Plan(program, self.names, limit, scope.hidden_probes(self.syntax, limit))
 
 
@@ -83,6 +94,7 @@ def prepared(trace: Trace, pids: Sequence[int]) -> Groundwork:
     text = trace.program.replace("\r\n", "\n")
     try:
         program = syntax.parse(text)
+        attach.check_parameters(program, trace.parameters)
         found = {
             name: _files(attach.with_parameters(name, trace.parameters), pids)
             for name in attach.files(program)
@@ -101,9 +113,9 @@ def prepared(trace: Trace, pids: Sequence[int]) -> Groundwork:
         attach.with_parameters(name, trace.parameters): frozenset(file.identity for file in each)
         for name, each in found.items()
         # Of a container that has just begun, /proc/PID/exe is the runtime still.
-        if each and not name.startswith("/proc/")
+        if each and not name.startswith(_PROC)
     }
-    return Groundwork(placed, names, identities)
+    return Groundwork(trace, placed, names, identities)
 
 
 def has_kernel_types(environment: Mapping[str, str]) -> bool:
@@ -113,16 +125,30 @@ def has_kernel_types(environment: Mapping[str, str]) -> bool:
 
 
 def _files(name: str, pids: Sequence[int]) -> list[File]:
-    """The files that a name in an attach point means, each once; none: bpftrace is to find it."""
-    found: dict[object, File] = {}
-    if name.startswith("/proc/"):
-        paths = [name.replace(attach.CONTAINER_PID, str(pid)) for pid in pids] or [name]
-        each = [files.on_node(path) for path in dict.fromkeys(paths)]
-    else:
-        each = [file for pid in pids for file in files.find(pid, name)]
-    for file in each:
-        found.setdefault(file.identity, file)
+    """The files that a name in an attach point means, each once; none: bpftrace is to find it.
+
+    Raises:
+        NotFoundError: no process has such a file; of several, some may have none.
+    """
+    if not pids:
+        return [files.on_node(name)] if name.startswith(_PROC) else []
+    found: dict[Identity, File] = {}
+    missing: NotFoundError | None = None
+    for pid in pids:
+        try:
+            for file in _files_of(pid, name):
+                found.setdefault(file.identity, file)
+        except NotFoundError as error:
+            missing = error
+    if missing and not found:
+        raise missing
     return list(found.values())
+
+
+def _files_of(pid: int, name: str) -> list[File]:
+    if name.startswith(_PROC):
+        return [files.on_node(name.replace(attach.CONTAINER_PID, str(pid)))]
+    return files.find(pid, name)
 
 
 def _refuse_go(trace: Trace, program: Program, found: Mapping[str, Sequence[File]]) -> None:

@@ -94,3 +94,36 @@ def test_container_pid_in_comments_only_is_not_used() -> None:
 )
 def test_positional_parameters_in_a_files_name(name: str, expected: str) -> None:
     assert attach.with_parameters(name, ["/bin/a", "b"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "parameter"),
+    [
+        ("BEGIN {} $1 {}", "uretprobe:/bin/x:f"),
+        ("BEGIN {} uretprobe:$1 {}", "/bin/x:f"),
+        ("BEGIN {} $1:/bin/x:f {}", "ur"),
+        ("BEGIN {} u:$1:f {}", "/bin/x:12"),
+    ],
+)
+def test_a_parameter_that_is_more_than_a_part_with_a_file_is_refused(
+    text: str, parameter: str
+) -> None:
+    with pytest.raises(ProgramError, match="more than one part") as error:
+        attach.check_parameters(syntax.parse(text), [parameter])
+    assert error.value.offset == 9
+
+
+@pytest.mark.parametrize(
+    ("text", "parameter"),
+    [
+        ("$1 {}", "kprobe:f"),
+        ("u:$1:f {}", "/bin/x"),
+        ("u:/bin/x:$1 {}", "f"),
+        ("u:$2:f {}", "/bin/x:f"),
+        ("u:/bin/x:f { $1 }", "a:b"),
+        ("u:$1 {}", "{"),
+        ("$1 {}", ""),
+    ],
+)
+def test_other_parameters_are_taken(text: str, parameter: str) -> None:
+    attach.check_parameters(syntax.parse(text), [parameter])

@@ -19,6 +19,7 @@ def notes(text: str, *, next_task: bool = False) -> list[str]:
         "tracepoint:block:block_rq_complete",
         "k:blk_mq_end_request",
         "kr:tcp_v4_rcv",
+        "mine=t:sched:sched_switch",
     ],
 )
 def test_what_often_fires_in_another_task_is_said(point: str) -> None:

@@ -34,19 +34,20 @@ def assert_well_formed(program: syntax.Program) -> None:
 
 
 @given(TEXTS)
-@settings(max_examples=400)
+@settings(max_examples=300)
 def test_any_text_is_a_program_or_is_refused_with_a_place_in_it(text: str) -> None:
     try:
         program = syntax.parse(text)
     except ProgramError as error:
-        assert 0 <= error.offset <= len(text)
-        assert error.message in syntax.explain(error, text, "x")
+        refused = error
     else:
         assert_well_formed(program)
+        return
+    assert 0 <= refused.offset <= len(text)
+    assert refused.message in syntax.explain(refused, text, "x")
 
 
 @given(programs())
-@settings(max_examples=200)
 def test_programs_are_read(text: str) -> None:
     assert_well_formed(syntax.parse(text))
 
@@ -219,6 +220,7 @@ def test_an_escape_that_would_end_an_attach_point_is_refused(text: str) -> None:
     ("text", "message"),
     [
         ("#\nBEGIN {}", "this directive is empty"),
+        ("#\r\nBEGIN {}", "this directive is empty"),
         ("#define X \\\n 1\nBEGIN {}", "takes its first line only"),
     ],
 )
@@ -242,7 +244,7 @@ def test_a_macro_in_an_attach_point_is_refused(text: str) -> None:
 
 @pytest.mark.parametrize(
     "value",
-    ["1; } kprobe:f { @=1", "{", '" ', "1 / * 2", "1 /", '"\\"" "', "Y } "],
+    ["1; } kprobe:f { @=1", "{", '" ', "1 / * 2", "1 /", '"\\"" "', "Y } ", '"/*" } "*/"'],
 )
 @pytest.mark.parametrize("use", ["BEGIN { X }", "k:f /X == 1/ {}", "#define Z X\nk:f {}"])
 def test_a_macro_that_changes_the_programs_structure_is_refused_where_it_is_used(
@@ -289,7 +291,7 @@ def test_a_megabyte_is_read_in_a_fifth_of_a_second() -> None:
     text = PROBE * 8000
     assert len(text) > 1_000_000
     # Twice that, because a test's machine may be slow or busy.
-    assert seconds(text, 5) < 0.4
+    assert seconds(text, 3) < 0.4
 
 
 @pytest.mark.parametrize(
@@ -304,6 +306,6 @@ def test_a_megabyte_is_read_in_a_fifth_of_a_second() -> None:
 @pytest.mark.parametrize("around", [("", ""), ("k:f {", "}"), ("k:f /", "/ {}"), ("BEGIN {} ", "")])
 def test_reading_takes_linear_time(piece: str, around: tuple[str, str]) -> None:
     before, after = around
-    short = seconds(before + piece * 250 + after, 3)
-    long = seconds(before + piece * 4000 + after, 1)
+    short = seconds(before + piece * 100 + after, 3)
+    long = seconds(before + piece * 1600 + after, 3)
     assert long < 16 * 6 * max(short, 0.0003)

@@ -43,7 +43,10 @@ def test_a_tag_comes_off_again(number: int, text: str) -> None:
     assert tags.untag(f"\x1e{number}\x1e{text}") == (number, text)
 
 
-@pytest.mark.parametrize("text", ["", "x", "\x1e", "\x1e1", "\x1ex\x1ey", "\x1e\x1e", "x\x1e1\x1e"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "x", "\x1e", "\x1e1", "\x1ex\x1ey", "\x1e\x1e", "x\x1e1\x1e", f"\x1e{'1' * 5000}\x1e"],
+)
 def test_a_text_without_a_tag_stays(text: str) -> None:
     assert tags.untag(text) == (0, text)
 
@@ -53,3 +56,9 @@ def test_any_text_can_be_untagged(text: str) -> None:
     number, rest = tags.untag("\x1e" + text)
     assert number >= 0
     assert ("\x1e" + text).endswith(rest)
+
+
+def test_brackets_may_be_nested_deeply() -> None:
+    depth = 5000
+    text = "i:s:1 {" + "(" * depth + 'printf("x")' + ")" * depth + "}"
+    assert r'printf("\x1e0\x1ex")' in tagged(text)

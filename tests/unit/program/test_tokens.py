@@ -130,7 +130,7 @@ def test_a_predicate_ends_at_the_slash_before_the_block(predicate: str, after: s
 
 @pytest.mark.parametrize("text", ["/ 1", "/ 1 {}", "/ 1) / {}", "/ 1 / x {}"])
 def test_a_predicate_without_end_is_refused(text: str) -> None:
-    with pytest.raises(ProgramError, match="no end: a / before the { is missing") as error:
+    with pytest.raises(ProgramError, match="this predicate has no end") as error:
         end_of_predicate(text, 0)
     assert error.value.offset == 0
 

@@ -9,7 +9,7 @@ import pytest
 
 from kubectl_trace.errors import NotFoundError, RefusedError
 from kubectl_trace.program import scope
-from kubectl_trace.runner import bpftrace, plan
+from kubectl_trace.runner import bpftrace, files, plan
 from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Trace
 
@@ -100,3 +100,29 @@ def test_an_error_at_run_time_has_the_users_place() -> None:
     shown = translation.output(line.encode())
     assert shown is not None
     assert shown[0].data == {"msg": "full", "line": 1, "col": program.index("@a[1]") + 1}
+
+
+def test_a_file_that_only_some_containers_have_is_attached_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    real = files.find
+
+    def find(pid: int, name: str) -> list[files.File]:
+        if pid == 1:
+            raise NotFoundError("no such file")
+        return real(pid, name)
+
+    monkeypatch.setattr(files, "find", find)
+    program = plan.prepared(trace(f"uprobe:{EXE}:main {{ }}"), [1, os.getpid()]).program
+    assert program.text == f"uprobe:{OWN}:main {{ }}"
+
+
+def test_what_can_not_be_limited_is_refused_with_its_place() -> None:
+    groundwork = plan.prepared(trace('import "x.bt";\nBEGIN { }'), [])
+    with pytest.raises(RefusedError, match=r"^mine\.bt:1:1: an imported script"):
+        groundwork.limited(scope.by_namespace(groundwork.syntax), {})
+
+
+def test_a_parameter_that_hides_a_file_is_refused() -> None:
+    with pytest.raises(RefusedError, match="write it as PROVIDER:FILE:FUNCTION"):
+        plan.prepared(trace("uretprobe:$1 { }", f"{EXE}:main"), [])
