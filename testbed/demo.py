@@ -71,7 +71,7 @@ _ACTS = (
         3,
     ),
     Act(
-        "The same as a map, which Ctrl-C prints",
+        "The same as a map; web-1 runs the same file, and is in no count",
         "uretprobe:/proc/$container_pid/exe:ngx_unix_recv { @val[retval] = count(); }",
         200,
     ),
@@ -95,11 +95,13 @@ def main() -> None:
         for container in containers:
             say(f"{container.name}: nginx, PID {container.pid}, in namespaces of its own")
         for act in _ACTS:
-            _play(act, containers[0])
+            _play(act, containers)
     say("\nThe same on a real cluster: make cluster-up (README.md)")
 
 
-def _play(act: Act, container: Container) -> None:
+def _play(act: Act, containers: list[Container]) -> None:
+    """Traces the first container while all of them work."""
+    container = containers[0]
     command = ["kubectl-trace", "run", f"local/{container.pid}", "-e", act.program]
     say(f"\n# {act.title}\n$ {shlex.join(command)}")
     with tempfile.TemporaryFile() as messages:
@@ -111,7 +113,8 @@ def _play(act: Act, container: Container) -> None:
             f"{act.program} to be attached",
         )
         if tracing.poll() is None:
-            _request(container, act.requests)
+            for each in containers:
+                _request(each, act.requests)
             tracing.send_signal(signal.SIGINT)
         code = tracing.wait(_TIMEOUT)
         say(_content(messages).decode(errors="replace").rstrip())
