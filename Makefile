@@ -51,17 +51,22 @@ test-e2e: cluster ## the installed command against the real cluster
 	@hack/apt-install $(ON_THIS_MACHINE)
 	@$(VENV)/bin/pytest tests/e2e
 
+.PHONY: bench
+bench: venv ## what is fast and how fast; needs the cluster (benchmarks/README.md)
+	@hack/apt-install bpftrace gcc libc6-dev util-linux
+	@$(PYTHON) -m benchmarks
+
 .PHONY: lint
 lint: venv ## ruff, mypy --strict, import contracts
-	@$(VENV)/bin/ruff format --check src tests testbed
-	@$(VENV)/bin/ruff check src tests testbed
+	@$(VENV)/bin/ruff format --check src tests testbed benchmarks
+	@$(VENV)/bin/ruff check src tests testbed benchmarks
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/lint-imports --no-cache
 
 .PHONY: format
 format: venv ## ruff format, and what ruff can mend
-	@$(VENV)/bin/ruff format src tests testbed
-	@$(VENV)/bin/ruff check --fix src tests testbed
+	@$(VENV)/bin/ruff format src tests testbed benchmarks
+	@$(VENV)/bin/ruff check --fix src tests testbed benchmarks
 
 .PHONY: image
 image: venv ## the runner image, as an archive; its path on stdout
