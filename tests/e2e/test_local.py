@@ -9,6 +9,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import termios
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -221,3 +222,45 @@ def test_a_uretprobe_is_never_attached_to_a_go_program() -> None:
     assert result.code == 6, result
     assert f"stdin:1:1: {containerd} is a Go program" in result.stderr
     assert "^" * len(f"uretprobe:{containerd}:main.main") in result.stderr
+
+
+def test_a_program_of_which_nothing_is_attached_is_refused() -> None:
+    program = "uprobe:libc:no_such_function* { @ = count(); }"
+    result = trace("run", f"local/{os.getpid()}", "-e", program)
+    assert result.code == 6, result
+    assert "No probes to attach" in result.stderr
+
+
+def test_a_process_of_many_threads_is_in_scope_whole() -> None:
+    script = (
+        "import sys, threading, time\n"
+        "go = threading.Event()\n"
+        "def work():\n    go.wait()\n    open('/dev/null').close()\n"
+        "threads = [threading.Thread(target=work) for _ in range(1000)]\n"
+        "[t.start() for t in threads]\n"
+        "sys.stdin.readline()\ngo.set()\n[t.join() for t in threads]\n"
+        "print('done', flush=True)\ntime.sleep(60)\n"
+    )
+    many = subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert many.stdin is not None
+    assert many.stdout is not None
+    program = (
+        "tracepoint:syscalls:sys_enter_openat "
+        '/str(args->filename) == "/dev/null"/ { @opened = count(); }'
+    )
+    with many:
+        command = start("run", f"local/{many.pid}", "-e", program).wait_until_attached()
+        many.stdin.write("\n")
+        many.stdin.flush()
+        many.stdout.readline()
+        result = command.interrupt().finish()
+        many.kill()
+    assert result.stdout == "@opened: 1000\n", result
+
+
+def test_lookups_are_not_to_be_reported_in_a_scope() -> None:
+    result = trace("run", f"local/{os.getpid()}", "-e", "kprobe:f { }", "--", "-k")
+    assert result.code == 2, result
+    assert "--no-scope" in result.stderr

@@ -348,10 +348,10 @@ def test_a_program_with_a_syntax_error_is_refused_with_bpftraces_words(
     cluster: Cluster, node: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "wrong.bt"
-    file.write_text("BEGIN\n{\n  printf(\n}\n")
+    file.write_text("BEGIN\n{\n  printf(+);\n}\n")
     result = trace("run", node, "-a", "-f", str(file))
     assert result.code == 6, result
-    assert "wrong.bt:4:1-2: ERROR: syntax error" in result.stderr
+    assert "wrong.bt:3:11-12: ERROR: syntax error" in result.stderr
     assert result.stdout == ""
 
 

@@ -183,6 +183,7 @@ def test_a_program_with_kernel_types_of_its_own_is_still_limited(
     result = command.interrupt().finish()
     assert result.stdout == "@requests: 50\n", result
     assert "told by thread ID" in result.stderr
+    assert "ERROR" not in result.stderr, "of the first try nothing is said"
     assert "curtask" not in result.stderr, "what the user did not write is no matter of theirs"
 
 

@@ -14,7 +14,6 @@ from kubectl_trace.program import prepare, scope, syntax
 
 REPOSITORY = Path(__file__).parents[2]
 ENDS = "\ninterval:ms:100 { exit(); }\n"
-MEMBERS = {0xF0000000: 1}
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="bpftrace needs root")
 
@@ -38,7 +37,7 @@ def limited(text: str, *, by_task: bool) -> str:
     if not scope.is_limited(program):
         return text
     limit = scope.by_task(program) if by_task else scope.by_namespace(program, scope.CGROUP2)
-    return prepare.limited(source, limit, MEMBERS).text
+    return prepare.limited(source, limit).text
 
 
 def loads(version: str, text: str) -> subprocess.CompletedProcess[str]:

@@ -131,7 +131,7 @@ def checked(text: str, name: str, *, limited: bool) -> Program:
         program = syntax.parse(text)
         if limited and scope.is_limited(program):
             # What the runner will do, for its errors only.
-            prepare.limited(Rewritten.of(text), scope.by_namespace(program), {})
+            prepare.limited(Rewritten.of(text), scope.by_namespace(program))
         return program
     except ProgramError as error:
         raise UsageError(syntax.explain(error, text, name)) from error

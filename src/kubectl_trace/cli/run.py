@@ -196,6 +196,11 @@ def _trace(arguments: argparse.Namespace, target: Target) -> Trace:
             "program between single quotes"
         )
     options, parameters = program_input.after_dashes(arguments.after_dashes)
+    if has_scope and not arguments.no_scope and {"-k", "-kk"} & set(options):
+        raise UsageError(
+            "-k reports each look at the scope that finds nothing, and so each task outside: use "
+            "--no-scope with it"
+        )
     if arguments.unsafe:
         options.append("--unsafe")
     return Trace(

@@ -106,6 +106,8 @@ class Messages:
         program = self._program
         if program.is_hidden(start) and program.is_hidden(end - 1):
             self.about_hidden.append(rest)
+            if rest.startswith("WARNING"):
+                return []
         first = self._user.position(program.origin(start))
         after = program.origin(end - 1) + (0 if program.is_hidden(end - 1) else 1)
         last_line, end_column = self._user.position(after)

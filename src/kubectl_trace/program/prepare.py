@@ -30,7 +30,7 @@ def placed(text: str, paths: Mapping[str, Sequence[str]], pids: Sequence[int]) -
     )
 
 
-def limited(source: Rewritten, limit: Scope, members: Mapping[int, int]) -> Rewritten:
+def limited(source: Rewritten, limit: Scope) -> Rewritten:
     """The program with every probe limited to a scope, and its printfs tagged.
 
     Raises:
@@ -39,7 +39,7 @@ def limited(source: Rewritten, limit: Scope, members: Mapping[int, int]) -> Rewr
     source = source.edit(scope.split(syntax.parse(source.text)))
     program = syntax.parse(source.text)
     try:
-        edits = [*scope.limit(program, limit, members), *tags.tag(program, limit)]
+        edits = [*scope.limit(program, limit), *tags.tag(program, limit)]
     except ProgramError as error:
         raise ProgramError(error.message, source.origin(error.offset)) from error
     return source.edit(edits)

@@ -17,7 +17,7 @@ from kubectl_trace.program.syntax import Item
 from kubectl_trace.program.tokens import ProgramError, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from kubectl_trace.program.syntax import AttachPoint, Probe, Program
 
@@ -96,15 +96,24 @@ def by_task(program: Program, *, next_task: bool = False, has_types: bool = True
         name,
         _free_name(program, "$_container"),
         ("(uint64)tid",),
-        definitions="" if has_types else "#define pid_t int\n",
+        definitions="" if has_types or _includes(program) else "#define pid_t int\n",
         next_key="(uint64)args->next_pid" if next_task else "",
         hidden_probes=(
-            f"tracepoint:sched:sched_process_fork /{name}[(uint64)tid]/ "
-            f"{{ {name}[(uint64)args->child_pid] = {name}[(uint64)tid]; }}",
             # When the task is freed nothing of it can fire any more.
             f"tracepoint:sched:sched_process_free /{name}[(uint64)args->pid]/ "
             f"{{ delete({name}[(uint64)args->pid]); }}",
+            f"tracepoint:sched:sched_process_fork /{name}[(uint64)tid]/ "
+            f"{{ {name}[(uint64)args->child_pid] = {name}[(uint64)tid]; }}",
         ),
+    )
+
+
+def _includes(program: Program) -> bool:
+    """Whether it includes headers, which define what they need."""
+    return any(
+        re.match(r"#\s*include\b", program.of(item.span))
+        for item in program.items
+        if isinstance(item, Item) and item.kind == "directive"
     )
 
 
@@ -128,46 +137,27 @@ def is_limited(program: Program) -> bool:
 
 
 def split(program: Program) -> Iterator[Edit]:
-    """Makes one probe several where not all of its attach points are of one kind for `limit`.
-
-    The kinds: those that fire in a task, BEGIN, and the others.
-    """
+    """Makes one probe two where some of its attach points fire in a task and some don't."""
     for probe in program.probes:
-        kinds: dict[int, list[Span]] = {}
-        for point in probe.attach_points:
-            kinds.setdefault(_kind(point), []).append(point.span)
-        if len(kinds) == 1:
+        inside = [p.span for p in probe.attach_points if providers.fires_in_a_task(p.provider)]
+        outside = [p.span for p in probe.attach_points if p.span not in inside]
+        if not inside or not outside:
             continue
         rest = Span((probe.predicate or probe.block).start, probe.block.end)
         pieces: list[str | Span] = []
-        for kind in sorted(kinds):
-            for span in kinds[kind]:
+        for spans in (inside, outside):
+            for span in spans:
                 pieces += [span, ", "]
             pieces[-1] = " "
             pieces += [rest, " "]
-        reason = (
-            "the scope limits only the attach points that fire in a task"
-            if _IN_TASK in kinds
-            else "what is done once at the beginning is not to be done again"
-        )
-        yield Edit(probe.span, tuple(pieces[:-1]), f"{_NUMBERS[len(kinds)]} probes: {reason}")
+        reason = "two probes: the scope limits only the attach points that fire in a task"
+        yield Edit(probe.span, tuple(pieces[:-1]), reason)
 
 
-_IN_TASK, _BEGIN, _OTHER = range(3)
-_NUMBERS = ("no", "one", "two", "three")
+def limit(program: Program, scope: Scope) -> list[Edit]:
+    """Limits every probe that fires in a task to the scope; nobody is in it yet.
 
-
-def _kind(point: AttachPoint) -> int:
-    if providers.is_begin(point.provider):
-        return _BEGIN
-    return _IN_TASK if providers.fires_in_a_task(point.provider) else _OTHER
-
-
-def limit(program: Program, scope: Scope, members: Mapping[int, int]) -> list[Edit]:
-    """Limits every probe that fires in a task to the scope.
-
-    `members`: what is in scope from the beginning, keys of the map to containers' numbers. The
-    attach points of a probe are all of one kind (see `split`).
+    Either all of a probe's attach points fire in a task or none does (see `split`).
 
     Raises:
         ProgramError: the program imports probes, which can't be limited, or it changes by macros
@@ -179,12 +169,13 @@ def limit(program: Program, scope: Scope, members: Mapping[int, int]) -> list[Ed
             "needed of it into the program, or use --no-scope",
             item.span.start,
         )
-    edits = [*_predicates(program, scope), *_begin(program, scope, members)]
+    edits = [*_predicates(program, scope), *_begin(program, scope)]
     if scope.definitions:
         edits.append(Edit.insert(program.items[0].span.start, scope.definitions))
     for number, hidden in enumerate(scope.hidden_probes):
         reason = "" if number else "keeps the scope up to date when tasks fork and end"
-        edits.append(Edit.insert(len(program.text), f"\n{hidden}\n", reason))
+        # Before the user's: probes are attached in their order.
+        edits.append(Edit.insert(program.probes[0].span.start, f"{hidden} ", reason))
     _refuse_macros(program, edits)
     return edits
 
@@ -203,14 +194,11 @@ def _predicates(program: Program, scope: Scope) -> Iterator[Edit]:
             yield Edit.insert(condition.end, f"{_CLOSING})")
 
 
-def _begin(program: Program, scope: Scope, members: Mapping[int, int]) -> Iterator[Edit]:
-    """Puts the first members into the map before any other probe is attached."""
-    # bpftrace wants the map's type from an assignment: key 0 is no task's.
-    filled = "".join(
-        f" {scope.map}[(uint64){key}] = (uint64){number};"
-        for key, number in ({0: 0} | {**members}).items()
-    )
-    reason = "the target's containers at the start; the runner keeps the map up to date"
+def _begin(program: Program, scope: Scope) -> Iterator[Edit]:
+    """Lets the map be what it is: bpftrace wants its types from an assignment."""
+    # Key 0 is no task's. The members are not put in here: they may be gone when this runs.
+    filled = f" {scope.map}[(uint64)0] = (uint64)0;"
+    reason = "makes the map of what is in scope; the runner fills it and keeps it up to date"
     begin = next((probe for probe in program.probes if _is_begin(probe)), None)
     if begin is None:
         yield Edit.insert(len(program.text), f"\nBEGIN {{{filled} }}\n", reason)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,18 +83,35 @@ def find(pid: int, name: str) -> Map | None:
     """
     wanted = ("AT_" + name.removeprefix("@")).encode()[: _NAME_SIZE - 1]
     for entry in _map_fds(pid):
-        pidfd = os.pidfd_open(pid)
         try:
-            fd = syscalls.pidfd_getfd(pidfd, entry)
-        finally:
-            os.close(pidfd)
-        info = _MapInfo()
-        attributes = _InfoAttributes(fd, ctypes.sizeof(info), ctypes.addressof(info))
-        syscalls.bpf(_OBJ_GET_INFO_BY_FD, attributes)
-        if info.name == wanted:
+            fd = _fd_of(pid, entry)
+        except OSError as error:
+            if error.errno in (errno.EBADF, errno.ESRCH):  # closed, or ended, meanwhile
+                continue
+            raise
+        info = _info(fd)
+        if info is not None and info.name == wanted:
             return Map(fd, info.key_size, info.value_size)
         os.close(fd)
     return None
+
+
+def _fd_of(pid: int, fd: int) -> int:
+    pidfd = os.pidfd_open(pid)
+    try:
+        return syscalls.pidfd_getfd(pidfd, fd)
+    finally:
+        os.close(pidfd)
+
+
+def _info(fd: int) -> _MapInfo | None:
+    info = _MapInfo()
+    attributes = _InfoAttributes(fd, ctypes.sizeof(info), ctypes.addressof(info))
+    try:
+        syscalls.bpf(_OBJ_GET_INFO_BY_FD, attributes)
+    except OSError:
+        return None  # no map any more
+    return info
 
 
 def _map_fds(pid: int) -> list[int]:

@@ -85,3 +85,7 @@ class ProgramFile:
         with open(self.fd, "wb", closefd=False) as file:
             file.write(text.encode())
         self.path = f"/proc/self/fd/{self.fd}"
+
+    def close(self) -> None:
+        """Lets go of it."""
+        os.close(self.fd)

@@ -5,14 +5,14 @@ Formats: cgroups(7), proc_pid_mountinfo(5).
 
 from __future__ import annotations
 
-import contextlib
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubectl_trace.program import scope
-from kubectl_trace.runner.processes import PROC
+from kubectl_trace.runner.processes import MONITOR, PROC
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +30,7 @@ class Hierarchy:
 def hierarchy(pid: int, container_id: str, proc: Path = PROC) -> Hierarchy | None:
     """A hierarchy in which the container of this process has a cgroup; None if none is mounted."""
     try:
-        membership = (proc / str(pid) / "cgroup").read_text().splitlines()
+        membership = (proc / str(pid) / "cgroup").read_text(errors="replace").splitlines()
     except (FileNotFoundError, ProcessLookupError):
         return None
     mounted = dict(_mounted(proc))
@@ -53,9 +53,11 @@ def directory(root: Path, container_id: str) -> Path | None:
 
     A path in /proc/PID/cgroup would not do: it begins at the reader's own cgroup namespace.
     """
+    if not container_id:
+        return None
     for path, names, _ in os.walk(root):
         for name in names:
-            if container_id in name:
+            if container_id in name and MONITOR not in name:
                 return Path(path, name)
     return None
 
@@ -70,8 +72,11 @@ def processes(cgroup: Path) -> list[int]:
     """The PIDs of the processes in a cgroup and below; none if it is gone."""
     found: list[int] = []
     for each in descendants(cgroup):
-        with contextlib.suppress(OSError):
+        try:
             found += map(int, (each / "cgroup.procs").read_text().split())
+        except OSError as error:
+            if error.errno not in (errno.ENOENT, errno.ENODEV):  # ENODEV: gone while it was open
+                raise
     return found
 
 
@@ -86,7 +91,7 @@ def number(cgroup: Path) -> int:
 
 def _mounted(proc: Path) -> Iterator[tuple[str, Path]]:
     """The hierarchies mounted whole here, by controller; the unified one by the empty string."""
-    for line in (proc / "self" / "mountinfo").read_text().splitlines():
+    for line in (proc / "self" / "mountinfo").read_text(errors="surrogateescape").splitlines():
         fields, _, rest = line.partition(" - ")
         kind, _, options = rest.split(" ", 2)
         root, point = fields.split(" ")[3:5]

@@ -122,11 +122,13 @@ def on_node(path: str) -> File:
 
     Raises:
         NotFoundError: there is no regular file.
+        ForbiddenError: it may not be looked at.
     """
     try:
         fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except OSError as error:
-        raise NotFoundError(f"cannot open {path}: {error.strerror}") from error
+        kind = ForbiddenError if isinstance(error, PermissionError) else NotFoundError
+        raise kind(f"cannot open {path}: {error.strerror}") from error
     try:
         if not stat.S_ISREG(os.fstat(fd).st_mode):
             raise NotFoundError(f"{path} is no regular file")

@@ -28,7 +28,7 @@ class Instance:
     number: int
     container_id: str
     cgroup: Path | None = None
-    pid: int = 0
+    root: processes.Process | None = None
     """Not a container, but this process and its descendants."""
     first_pid: int = 0
     keys: set[int] = field(default_factory=set)
@@ -41,8 +41,10 @@ class Instance:
 
     def pids(self) -> list[int]:
         """Its processes."""
-        if self.pid:
-            return processes.descendants(self.pid) if processes.read(self.pid) else []
+        if self.root is not None:
+            now = processes.read(self.root.pid)
+            same = now is not None and now.start_time == self.root.start_time
+            return processes.descendants(self.root.pid) if same else []
         if self.cgroup is not None:
             return cgroups.processes(self.cgroup)
         return [process.pid for process in processes.of_container(self.container_id)]

@@ -7,6 +7,7 @@ another ended is known, too.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import select
@@ -15,6 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from kubectl_trace.errors import StartError
 from kubectl_trace.runner import cgroups, processes, syscalls
 from kubectl_trace.runner.instance import Instance
 
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
 
     from kubectl_trace.runner.bpfmap import Map
     from kubectl_trace.runner.cgroups import Hierarchy
+    from kubectl_trace.runner.processes import Process
     from kubectl_trace.trace import Container
 
 
@@ -53,6 +58,16 @@ def identify(pid: int) -> tuple[str, str] | None:
     return (found[1], found[2]) if found else None
 
 
+def has_begun(pid: int) -> bool:
+    """Whether a container's first process runs the container's program, not the runtime's."""
+    try:
+        exe = os.stat(f"/proc/{pid}/exe")
+        inside = os.stat(f"/proc/{pid}/root{os.readlink(f'/proc/{pid}/exe')}")
+    except OSError:
+        return False
+    return (exe.st_dev, exe.st_ino) == (inside.st_dev, inside.st_ino)
+
+
 @dataclass(frozen=True)
 class Present:
     """A container of the scope that runs, or ran until now."""
@@ -72,9 +87,10 @@ class Members:
         hierarchy: Hierarchy | None,
         *,
         on_change: Callable[[list[Present], list[Present]], None],
+        on_begun: Callable[[Present], None],
         complain: Callable[[str], None],
         by_task: bool = False,
-        pid: int = 0,
+        root: Process | None = None,
     ) -> None:
         """Begins with what runs now.
 
@@ -82,19 +98,23 @@ class Members:
             containers: The target's; their numbers are their places here, from 1.
             hierarchy: Where they have cgroups; None: nobody knows.
             on_change: Called with the containers that came and those that went.
+            on_begun: Called with a container that came, once it runs its own program.
             complain: Called with what the user should know.
             by_task: The map's keys are thread IDs, not namespaces and cgroups.
-            pid: Instead of containers, this process and those that it starts; by task only.
+            root: Instead of containers, this process and those that it starts; by task only.
         """
         self.containers = list(containers)
-        self._by_process = bool(pid)
+        self._by_process = root is not None
         self._inactive: set[int] = set()
         self._hierarchy = hierarchy
         self._by_task = by_task
-        self._period = _PERIOD_BY_TASK if by_task and not pid else _PERIOD
+        self._period = _PERIOD_BY_TASK if by_task and root is None else _PERIOD
         self._on_change = on_change
+        self._on_begun = on_begun
         self._complain = complain
+        self._beginning: dict[Present, float] = {}
         self._map: Map | None = None
+        self._full = False
         self._instances: dict[str, Instance] = {}
         self._undecided: dict[Path, float] = {}
         self._foreign: set[Path] = set()
@@ -106,8 +126,8 @@ class Members:
         self._next = 0.0
         for number, container in enumerate(self.containers, 1):
             self._add(container.container_id, number)
-        if pid:
-            self._instances[""] = Instance(1, "", pid=pid)
+        if root is not None:
+            self._instances[""] = Instance(1, "", root=root)
         self._look()
 
     @property
@@ -127,11 +147,41 @@ class Members:
         return self._epoll.fileno()
 
     def use(self, scope_map: Map) -> None:
-        """Writes all to the program's map, and keeps it up to date from now on."""
+        """Writes all to the program's map, and keeps it up to date from now on.
+
+        Raises:
+            StartError: the map is too small.
+        """
         self._map = scope_map
         for instance in self._instances.values():
-            self._put(instance.keys, instance.number)
-        self.tick()
+            if not self._put(instance.keys, instance.number):
+                raise StartError(
+                    "the program's maps are too small for the scope (BPFTRACE_MAX_MAP_KEYS)"
+                )
+        self.look_soon()
+
+    def look_soon(self) -> None:
+        """Lets the next `tick` look at everything."""
+        self._next = 0.0
+
+    def drop_ended(self) -> None:
+        """Takes threads out that ended before the program could see it."""
+        for instance in self._instances.values():
+            if self._by_task:
+                self._take_out(key for key in instance.keys if not Path(f"/proc/{key}").exists())
+        self.look_soon()
+
+    def close(self) -> None:
+        """Lets go of everything."""
+        for instance in self._instances.values():
+            instance.end()
+            instance.release()
+        for fd in (*self._firsts, self._inotify):
+            os.close(fd)
+        self._epoll.close()
+        if self._map is not None:
+            os.close(self._map.fd)
+            self._map = None
 
     def set_containers(self, containers: Iterable[Container]) -> None:
         """Lets these containers be the scope; those that were in it keep their numbers."""
@@ -146,8 +196,7 @@ class Members:
             if number not in self._inactive:
                 self._add(container.container_id, number)
         self._foreign.clear()
-        self._next = 0.0
-        self.tick()
+        self.look_soon()
 
     def tick(self) -> float:
         """Looks at what has happened, if anything did; seconds until the next time."""
@@ -158,24 +207,36 @@ class Members:
             self._look()
             self._next = now + max(self._period, (time.monotonic() - now) / _SHARE)
         after = self._present()
-        joined = [present for number, present in after.items() if number not in before]
-        left = [present for number, present in before.items() if number not in after]
+        joined = [present for key, present in after.items() if key not in before]
+        left = [present for key, present in before.items() if key not in after]
         if joined or left:
             self._on_change(joined, left)
+            self._beginning |= dict.fromkeys(joined, now)
+        self._look_at_beginning(now)
         return min(self._next - now, *(max(_SOON, age / 20) for age in self._ages(now)), _PERIOD)
 
     def _ages(self, now: float) -> Iterator[float]:
         return (now - since for since in self._undecided.values())
 
-    def _present(self) -> dict[int, Present]:
-        """The containers that run, by number."""
+    def _present(self) -> dict[str, Present]:
+        """The containers that run, by container ID."""
         return {
-            instance.number: Present(
-                instance.number, self.containers[instance.number - 1], instance.first_pid
+            instance.container_id: Present(
+                instance.number,
+                msgspec.structs.replace(
+                    self.containers[instance.number - 1], container_id=instance.container_id
+                ),
+                instance.first_pid,
             )
             for instance in self._instances.values()
-            if instance.keys and not instance.pid
+            if instance.keys and instance.root is None
         }
+
+    def _look_at_beginning(self, now: float) -> None:
+        for present, since in list(self._beginning.items()):
+            if has_begun(present.pid) or now - since > _PATIENCE:
+                del self._beginning[present]
+                self._on_begun(present)
 
     def _happened(self) -> bool:
         """Whether a cgroup came or went or a container's first process ended."""
@@ -195,7 +256,8 @@ class Members:
     def _add(self, container_id: str, number: int, cgroup: Path | None = None) -> None:
         if cgroup is None and self._hierarchy is not None:
             cgroup = cgroups.directory(self._hierarchy.root, container_id)
-        if container_id in self._instances or cgroup in self._cgroups():
+        known = container_id in self._instances or cgroup in self._cgroups()
+        if known or not container_id:
             return
         self._instances[container_id] = Instance(number, container_id, cgroup)
         if cgroup is not None:
@@ -241,7 +303,7 @@ class Members:
             self._undecided.pop(child, None)
             number = self._number(identity)
             if number:
-                self._add(child.name, number, child)
+                self._add(processes.container_id(child.name), number, child)
                 found = True
             else:
                 self._foreign.add(child)
@@ -283,20 +345,26 @@ class Members:
         self._put(new, instance.number)
         instance.release()
 
-    def _put(self, keys: Iterable[int], number: int) -> None:
+    def _put(self, keys: Iterable[int], number: int) -> bool:
+        """Puts keys into the map, if it is there; whether they have room."""
         if self._map is None:
-            return
+            return True
         for key in keys:
             try:
                 self._map.set(key, number)
             except OSError as error:
-                self._complain(
-                    f"a container is not wholly in scope, the program's maps are too small for it "
-                    f"({error.strerror}; see BPFTRACE_MAX_MAP_KEYS)"
-                )
-                return
+                if error.errno != errno.E2BIG:
+                    raise
+                if not self._full:
+                    self._full = True
+                    self._complain(
+                        "not all of the target is in scope: the program's maps are too small for "
+                        "it (BPFTRACE_MAX_MAP_KEYS)"
+                    )
+                return False
             if self._by_task and not Path(f"/proc/{key}").exists():
                 self._map.remove(key)  # it ended before it was in
+        return True
 
     def _take_out(self, keys: Iterable[int]) -> None:
         if self._map is not None:

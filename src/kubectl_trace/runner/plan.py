@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubectl_trace.binary import golang
-from kubectl_trace.errors import NotFoundError, RefusedError, TraceError
+from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageError
 from kubectl_trace.program import attach, prepare, scope, syntax
 from kubectl_trace.program.tokens import ProgramError
 from kubectl_trace.runner import files
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _BTF = Path("/sys/kernel/btf/vmlinux")
 _PROC = "/proc/"
 """What begins so is the node's, not the container's."""
+_MOST_FILES = 1000
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,14 @@ class Groundwork:
         """The program for all tasks."""
         return Plan(self.program, self.names)
 
-    def limited(self, limit: Scope, members: Mapping[int, int]) -> Plan:
-        """The program for the tasks of a scope; `members` are in it from the beginning.
+    def limited(self, limit: Scope) -> Plan:
+        """The program for the tasks of a scope.
 
         Raises:
             RefusedError: it can't be limited.
         """
         try:
-            program = prepare.limited(self.program, limit, members)
+            program = prepare.limited(self.program, limit)
         except ProgramError as error:
             text, name = self.trace.program, self.trace.program_name
             raise RefusedError(syntax.explain(error, text, name)) from error
@@ -131,7 +133,7 @@ def _files(name: str, pids: Sequence[int]) -> list[File]:
         NotFoundError: no process has such a file; of several, some may have none.
     """
     if not pids:
-        return [files.on_node(name)] if name.startswith(_PROC) else []
+        return _files_of(0, name) if name.startswith(_PROC) else []
     found: dict[Identity, File] = {}
     missing: NotFoundError | None = None
     for pid in pids:
@@ -146,18 +148,23 @@ def _files(name: str, pids: Sequence[int]) -> list[File]:
 
 
 def _files_of(pid: int, name: str) -> list[File]:
-    if name.startswith(_PROC):
-        return [files.on_node(name.replace(attach.CONTAINER_PID, str(pid)))]
-    return files.find(pid, name)
+    if not name.startswith(_PROC):
+        return files.find(pid, name)
+    path = name.replace(attach.CONTAINER_PID, str(pid))
+    matching = sorted(glob.iglob(path)) if glob.has_magic(path) else [path]
+    if len(matching) > _MOST_FILES:
+        raise UsageError(f"{name} matches more than {_MOST_FILES} files")
+    return [files.on_node(each) for each in matching if each == path or os.path.isfile(each)]
 
 
 def _refuse_go(trace: Trace, program: Program, found: Mapping[str, Sequence[File]]) -> None:
     for point, name in attach.return_probes(program):
         for file in found[name] or _own_files(attach.with_parameters(name, trace.parameters)):
             if _is_go(file):
+                which = file.path if glob.has_magic(name) else name
                 raise RefusedError(
                     syntax.pointed(
-                        f"{name} is a Go program, which a uretprobe can crash: Go moves its "
+                        f"{which} is a Go program, which a uretprobe can crash: Go moves its "
                         "stacks, and with them the return address that the probe has put there "
                         "(golang/go#22008); trace its functions with uprobe",
                         program.text,

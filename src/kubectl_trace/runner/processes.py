@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 PROC = Path("/proc")
 
+MONITOR = "conmon"
+"""In the name of the cgroup of CRI-O's monitor, which has the container's ID, too."""
+
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")  # containerd's, CRI-O's and Docker's
 
 
@@ -80,9 +83,10 @@ def of_container(container_id: str, proc: Path = PROC) -> list[Process]:
         if not entry.name.isdigit():
             continue
         try:
-            member = wanted in (entry / "cgroup").read_bytes()
+            lines = (entry / "cgroup").read_bytes().splitlines()
         except (FileNotFoundError, ProcessLookupError):
             continue
+        member = any(wanted in line and MONITOR.encode() not in line for line in lines)
         if member and (process := read(int(entry.name), proc)):
             found.append(process)
     return sorted(found, key=lambda process: (process.start_time, process.pid))
@@ -94,12 +98,18 @@ def by_container(proc: Path = PROC) -> dict[str, int]:
     for entry in proc.iterdir():
         if entry.name.isdigit():
             try:
-                ids = _CONTAINER_ID.findall((entry / "cgroup").read_text())
+                ids = _CONTAINER_ID.findall((entry / "cgroup").read_text(errors="replace"))
             except (FileNotFoundError, ProcessLookupError):
                 continue
             if ids:
                 found.setdefault(ids[-1], int(entry.name))
     return found
+
+
+def container_id(cgroup: str) -> str:
+    """The container ID in a cgroup's name; the name where there is none."""
+    found = _CONTAINER_ID.search(cgroup)
+    return found.group() if found else cgroup
 
 
 def descendants(pid: int, proc: Path = PROC) -> list[int]:

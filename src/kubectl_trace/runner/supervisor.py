@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from kubectl_trace.errors import Exit
+from kubectl_trace.errors import Exit, StartError
 from kubectl_trace.results.record import Summary
 from kubectl_trace.runner import bpfmap, bpftrace
 from kubectl_trace.runner.output import RecordWriter, to_data
@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 CLIENT_TIMEOUT = 30.0
 """Seconds in which the client of an attached trace must have said hello."""
 
-_SCOPE_MAP_PERIOD = 0.005  # seconds
+_SCOPE_MAP_PERIOD = 0.002  # seconds
+_LOOK_AGAIN = 1.0  # seconds
 _LONGEST_WAIT = 3600.0  # seconds: epoll takes no more than 2^31 milliseconds
 _CHUNK = 1 << 20  # bytes a read: a pipe's largest buffer
 _INTERRUPTED = 130  # 128 + SIGINT, as shells say it
@@ -66,6 +67,8 @@ class Supervisor:
         scope_map: str = "",
         *,
         attached: bool,
+        greeted: bool = False,
+        held_back: list[str] | None = None,
         deadline: float,
         grace: float,
         control_fd: int | None = 0,
@@ -75,6 +78,10 @@ class Supervisor:
         self._translation = translation
         self._members = members
         self._scope_map = scope_map
+        self.greeted = greeted
+        self.held_back = held_back
+        self._failure: tuple[Exit, str] | None = None
+        self._complained = False
         self._attached = attached
         self._grace = grace
         self._control_fd = control_fd
@@ -86,7 +93,7 @@ class Supervisor:
         self._set_timer("deadline", deadline, lambda: self._stop("deadline"))
         if members is not None:
             self._set_timer("scope", 0.0, self._find_scope_map)
-        if attached:
+        if attached and not greeted:
             self._set_timer("client", CLIENT_TIMEOUT, lambda: self._stop("client gone"))
 
     def run(self) -> Summary:
@@ -162,6 +169,8 @@ class Supervisor:
             if translated is None:
                 continue
             output, container = translated
+            if output.type == "attached_probes" and self._members is not None:
+                self._check_probes(output.data)
             if output.type == "raw":
                 # Up to 0.27.0 warnings of the compiler may come on stdout, among the records.
                 self._on_stderr([line])
@@ -173,12 +182,33 @@ class Supervisor:
             if line.startswith(bpftrace.NOTICE_ATTACHED):
                 self._on_ready()
                 continue
-            for text in self._translation.message(line):
-                self._writer.add("stderr", text)
+            self._say(self._translation.message(line))
+
+    def _say(self, texts: list[str]) -> None:
+        if self.held_back is not None:
+            self.held_back += texts
+            return
+        for text in texts:
+            self._writer.add("stderr", text)
+
+    def _check_probes(self, data: object) -> None:
+        """Ends a program of which nothing is attached but what the user did not write."""
+        if isinstance(data, dict) and data["probes"] <= 0:
+            self._say(["ERROR: No probes to attach"])
+            self._fail(Exit.REFUSED, "bpftrace refused the program")
 
     def _on_ready(self) -> None:
         self._ready = True
+        if self.held_back is not None:
+            held_back, self.held_back = self.held_back, None
+            self._say(held_back)
         if self._members is not None:
+            if not self._members.in_use:
+                self._find_scope_map()
+            if not self._members.in_use:
+                self._fail(Exit.NOT_STARTED, "the program's scope can't be set: its map is missing")
+                return
+            self._members.drop_ended()
             self._look_at_scope(self._members)
         self._writer.add("ready", None)
 
@@ -189,6 +219,7 @@ class Supervisor:
             except msgspec.MsgspecError:
                 continue
             if isinstance(message, Hello):
+                self.greeted = True
                 self._timers.pop("client", None)
             elif isinstance(message, Stop):
                 self._stop("stopped")
@@ -204,23 +235,35 @@ class Supervisor:
 
     def _find_scope_map(self) -> None:
         """Looks for the program's map until it is there: bpftrace makes it before it attaches."""
-        assert self._members is not None
+        members = self._members
+        assert members is not None
         try:
             found = bpfmap.find(self._child.pid, self._scope_map)
+            if found is None:
+                self._set_timer("scope", _SCOPE_MAP_PERIOD, self._find_scope_map)
+                return
+            members.use(found)
         except OSError as error:
-            text = f"containers that start from now on are not seen: {error.strerror}"
-            self._writer.add("stderr", f"scope: {text}")
-            return
-        if found is None:
-            self._set_timer("scope", _SCOPE_MAP_PERIOD, self._find_scope_map)
-            return
-        self._members.use(found)
-        self._look_at_scope(self._members)
+            self._fail(Exit.NOT_STARTED, f"the program's scope can't be set: {error.strerror}")
+        except StartError as error:
+            self._fail(error.code, str(error))
+        else:
+            self._look_at_scope(members)
 
     def _look_at_scope(self, members: Members) -> None:
-        wait = members.tick()
+        try:
+            wait = members.tick()
+        except OSError as error:
+            wait = _LOOK_AGAIN
+            if not self._complained:
+                self._complained = True
+                self._say([f"scope: it is not up to date for now: {error}"])
         if members.in_use:
             self._set_timer("scope", wait, lambda: self._look_at_scope(members))
+
+    def _fail(self, code: Exit, message: str) -> None:
+        self._failure = code, message
+        self._kill("failed")
 
     def _flush(self) -> None:
         try:
@@ -252,10 +295,15 @@ class Supervisor:
 
     def _summary(self, status: int) -> Summary:
         exit_code, reason, message = int(Exit.DONE), self._reason or "finished", ""
-        if self._killed:
+        if self._failure is not None:
+            exit_code, message = self._failure
+            reason = "refused" if exit_code == Exit.REFUSED else "failed"
+        elif self._killed:
             exit_code, message = self._after_kill(reason)
         elif self._reason and not self._ready:
             message = "stopped before its probes were attached"
+            if reason == "deadline":
+                exit_code = Exit.DEADLINE
         elif status > 0 and not self._ready and not self._writer.delivered:
             exit_code, reason = Exit.REFUSED, "refused"
             message = "bpftrace refused the program"

@@ -15,7 +15,7 @@ def limited(text: str) -> Rewritten:
     source = prepare.placed(text, {"/bin/x": ["/proc/1/root/bin/x"]}, [])
     # Recorded with these conditions, so that columns are what they were.
     limit = scope.by_namespace(syntax.parse(source.text))
-    return prepare.limited(source, limit, {4026531840: 1})
+    return prepare.limited(source, limit)
 
 
 def messages(text: str) -> Messages:

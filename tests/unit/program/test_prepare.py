@@ -21,7 +21,7 @@ def limited(text: str, *, by_task: bool = False) -> Rewritten:
     source = prepare.placed(text, {}, [1])
     program = syntax.parse(source.text)
     limit = scope.by_task(program) if by_task else scope.by_namespace(program, "cgroup")
-    return prepare.limited(source, limit, {4026531840: 1})
+    return prepare.limited(source, limit)
 
 
 def visible(rewritten: Rewritten) -> str:

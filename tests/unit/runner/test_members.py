@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubectl_trace.runner import members
+from kubectl_trace.runner import members, processes
 from kubectl_trace.runner.bpfmap import Map
 from kubectl_trace.runner.cgroups import Hierarchy
 from kubectl_trace.runner.members import Members
@@ -54,6 +54,7 @@ class Node:
         self.identities: dict[int, tuple[str, str]] = {}
         self.sleeping: list[subprocess.Popen[bytes]] = []
         self.said: list[tuple[list[str], list[str]]] = []
+        self.begun: list[Present] = []
 
     def start(self, container_id: str, name: str) -> Path:
         """Starts a container; its cgroup."""
@@ -78,7 +79,12 @@ class Node:
 
     def members(self, *containers: Container, by_task: bool = False) -> Members:
         return Members(
-            containers, self.hierarchy, on_change=self._say, complain=pytest.fail, by_task=by_task
+            containers,
+            self.hierarchy,
+            on_change=self._say,
+            on_begun=self.begun.append,
+            complain=pytest.fail,
+            by_task=by_task,
         )
 
     def _say(self, joined: list[Present], left: list[Present]) -> None:
@@ -164,10 +170,13 @@ def test_containers_join_and_leave_on_request_and_keep_their_numbers(node: Node)
     scope, scope_map = node.members(APP), FakeMap()
     scope.use(scope_map)
     scope.set_containers([APP, SIDECAR])
+    scope.tick()
     assert scope_map.content == {number(app): 1, number(sidecar): 2}
     scope.set_containers([SIDECAR])
+    scope.tick()
     assert scope_map.content == {number(sidecar): 2}
     scope.set_containers([SIDECAR, APP])
+    scope.tick()
     assert scope_map.content == {number(app): 1, number(sidecar): 2}
     assert node.said == [(["sidecar"], []), ([], ["app"]), (["app"], [])]
 
@@ -185,7 +194,13 @@ def test_by_process_its_descendants_are_in_scope(node: Node) -> None:
     with shell.stdout as said:
         said.readline()
     scope = Members(
-        [], None, on_change=node._say, complain=pytest.fail, by_task=True, pid=shell.pid
+        [],
+        None,
+        on_change=node._say,
+        on_begun=node.begun.append,
+        complain=pytest.fail,
+        by_task=True,
+        root=processes.read(shell.pid),
     )
     tick_until(scope, lambda: len(scope.keys) == 2)
     assert shell.pid in scope.keys

@@ -23,7 +23,7 @@ def trace(program: str, *parameters: str) -> Trace:
 
 def limited(program: str) -> plan.Plan:
     groundwork = plan.prepared(trace(program), [os.getpid()])
-    return groundwork.limited(scope.by_namespace(groundwork.syntax), {7: 1})
+    return groundwork.limited(scope.by_namespace(groundwork.syntax))
 
 
 def translated(program: str) -> Translation:
@@ -120,7 +120,7 @@ def test_a_file_that_only_some_containers_have_is_attached_there(
 def test_what_can_not_be_limited_is_refused_with_its_place() -> None:
     groundwork = plan.prepared(trace('import "x.bt";\nBEGIN { }'), [])
     with pytest.raises(RefusedError, match=r"^mine\.bt:1:1: an imported script"):
-        groundwork.limited(scope.by_namespace(groundwork.syntax), {})
+        groundwork.limited(scope.by_namespace(groundwork.syntax))
 
 
 def test_a_parameter_that_hides_a_file_is_refused() -> None:
