@@ -52,6 +52,8 @@ def test_each_shipped_program_loads_limited_as_it_does_unlimited(
     version: str, by_task: bool
 ) -> None:
     listed = in_testbed("bpftrace-programs", version)
+    if "is asked for" in listed.stderr:
+        pytest.skip(listed.stderr)  # Debian's unstable suite has moved on
     assert listed.returncode == 0, listed
     programs = [Path(line) for line in listed.stdout.splitlines()]
     assert len(programs) > 30

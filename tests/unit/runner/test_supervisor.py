@@ -59,6 +59,8 @@ class Run:
         attached: bool = True,
         deadline: float = 60,
         grace: float = 20,
+        greeted: bool = False,
+        held_back: list[str] | None = None,
     ) -> None:
         self.control_read, self.control = os.pipe()
         self._out, out_write = os.pipe()
@@ -74,6 +76,8 @@ class Run:
             RecordWriter(out_write),
             Translation(Plan(Rewritten.of("")), ProgramFile(""), "", "mine.bt"),
             attached=attached,
+            greeted=greeted,
+            held_back=held_back,
             deadline=deadline,
             grace=grace,
             control_fd=self.control_read,
@@ -213,6 +217,29 @@ def test_a_detached_trace_outlives_its_client() -> None:
 def test_an_attached_trace_whose_client_never_comes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("kubectl_trace.runner.supervisor.CLIENT_TIMEOUT", 0.5)
     assert Run(MAPS_ON_SIGINT).finish().reason == "client gone"
+
+
+def test_a_client_that_came_at_the_first_try_need_not_come_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("kubectl_trace.runner.supervisor.CLIENT_TIMEOUT", 0.2)
+    assert Run("ready(); time.sleep(0.6)", greeted=True).finish().reason == "finished"
+
+
+def test_what_a_try_says_before_it_is_attached_can_be_held_back() -> None:
+    complain = "print('ERROR: no', file=sys.stderr, flush=True)"
+    refused = Run(f"{complain}; sys.exit(1)", held_back=[])
+    assert refused.finish().exit == 6
+    assert refused.records == []
+    assert refused.supervisor.held_back == ["ERROR: no"]
+    taken = Run(f"{complain}; time.sleep(0.1); ready()", held_back=[])
+    taken.finish()
+    assert [record.data for record in taken.records if record.type == "stderr"] == ["ERROR: no"]
+
+
+def test_a_deadline_before_the_probes_are_attached_is_no_success() -> None:
+    summary = Run(MAPS_ON_SIGINT.replace("ready()", "pass"), deadline=0.7).finish()
+    assert (summary.exit, summary.reason) == (7, "deadline")
 
 
 def test_a_refused_program_shows_what_bpftrace_said() -> None:
