@@ -232,7 +232,7 @@ def test_what_a_try_says_before_it_is_attached_can_be_held_back() -> None:
     assert refused.finish().exit == 6
     assert refused.records == []
     assert refused.supervisor.held_back == ["ERROR: no"]
-    taken = Run(f"{complain}; time.sleep(0.1); ready()", held_back=[])
+    taken = Run(f"{complain}; ready()", held_back=[])
     taken.finish()
     assert [record.data for record in taken.records if record.type == "stderr"] == ["ERROR: no"]
 
