@@ -351,7 +351,7 @@ def test_a_program_with_a_syntax_error_is_refused_with_bpftraces_words(
     file.write_text("BEGIN\n{\n  printf(+);\n}\n")
     result = trace("run", node, "-a", "-f", str(file))
     assert result.code == 6, result
-    assert "wrong.bt:3:11-12: ERROR: syntax error" in result.stderr
+    assert "wrong.bt:3:3-11: ERROR: syntax error, unexpected +" in result.stderr
     assert result.stdout == ""
 
 
