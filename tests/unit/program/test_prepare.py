@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 
 from kubectl_trace.program import prepare, scope, syntax
 from kubectl_trace.program.tokens import ProgramError
@@ -53,6 +53,7 @@ def test_every_probe_that_fires_in_a_task_is_limited(text: str) -> None:
             assert program.of(probe.predicate).startswith(f"/{name}[(uint64)tid]")
 
 
+@example("END , BEGIN /pid / { } ")
 @given(programs())
 def test_without_what_is_hidden_the_limited_program_is_the_users(text: str) -> None:
     source = prepare.placed(text, {}, [1])
@@ -70,7 +71,7 @@ def test_without_what_is_hidden_the_limited_program_is_the_users(text: str) -> N
 
 def _slashes_of_begin(program: syntax.Program) -> tuple[int, ...]:
     for probe in program.probes:
-        if probe.attach_points[0].provider in ("BEGIN", "begin"):
+        if any(point.provider in ("BEGIN", "begin") for point in probe.attach_points):
             return (probe.predicate.start, probe.predicate.end - 1) if probe.predicate else ()
     return ()
 
