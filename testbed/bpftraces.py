@@ -7,12 +7,10 @@ whoever gives it, and what they start is this machine's.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import signal
 import subprocess
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
@@ -20,10 +18,11 @@ from typing import TYPE_CHECKING, NoReturn
 from . import images
 from .commands import run, say
 from .errors import TestbedError
+from .lock import locked
 from .settings import CACHE, CHECKOUT
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 #: The Debian suite that has each version.
 SUITES = {"0.17": "bookworm", "0.23": "trixie", "0.27": "sid"}
@@ -73,7 +72,7 @@ def _check(version: str) -> None:
 def _hosts() -> list[str]:
     """The words that start this machine's own bpftrace, installed if it isn't."""
     if not _HOSTS_BPFTRACE.exists():
-        with _lock():
+        with locked(_FOLDER / "lock", "unpack bpftrace"):
             _install("bpftrace")
     command = [str(_HOSTS_BPFTRACE)]
     _require(_HOSTS, command, "this machine")
@@ -95,7 +94,7 @@ def _unpacked(version: str) -> Path:
     root = _FOLDER / suite
     if root.exists():
         return root
-    with _lock():
+    with locked(_FOLDER / "lock", "unpack bpftrace"):
         if root.exists():
             return root
         # What a command that was killed has left.
@@ -132,13 +131,13 @@ def _unpack_suite(suite: str, root: Path) -> None:
     _install("debian-archive-keyring", "mmdebstrap")
     run(
         [
-            *images._UNTIL_WE_END,
+            *images.UNTIL_WE_END,
             *("mmdebstrap", "--variant=extract", "--include=bpftrace", "--format=directory"),
-            *("--quiet", f"--keyring={images._KEYRING}"),
+            *("--quiet", f"--keyring={images.KEYRING}"),
             # Sid's signed index is valid for a week only, and a mirror may stand still.
             '--aptopt=Acquire::Check-Valid-Until "false"',
             # The first line is the suite itself; sid has no -updates and no -security.
-            *(suite, root, images._sources(suite)[0]),
+            *(suite, root, images.apt_sources(suite)[0]),
         ]
     )
     loader, *_ = root.glob("usr/lib/*/ld-linux*.so.*")
@@ -159,16 +158,3 @@ def _install(*packages: str) -> None:
     )
     if done.returncode != 0:
         raise TestbedError(f"{', '.join(packages)}: not all installed; apt-get says why above")
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    """One process at a time: apt, too, lets only one in."""
-    _FOLDER.mkdir(parents=True, exist_ok=True)
-    with (_FOLDER / "lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another testbed command to unpack bpftrace")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

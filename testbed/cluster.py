@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import shutil
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +26,7 @@ from . import (
 )
 from .commands import say
 from .errors import TestbedError
+from .lock import locked
 from .settings import CACHE, KUBECONFIG, NODES, STATE, Node
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def up() -> None:
         TestbedError: something failed; the message says what and shows its last lines.
     """
     packages.ensure()
-    with _lock():
+    with locked(CACHE / "testbed.lock", "end"):
         started = time.monotonic()
         workload_images, runner_image = _build()
         reason = _why_anew()
@@ -71,14 +70,14 @@ def down() -> None:
     Raises:
         TestbedError: something could not be removed; the message says what.
     """
-    with _lock():
+    with locked(CACHE / "testbed.lock", "end"):
         _remove()
 
 
 def image() -> Path:
     """Build the runner's image where its sources have changed; give its archive."""
     packages.ensure()
-    with _lock():
+    with locked(CACHE / "testbed.lock", "end"):
         return images.archive(images.runner())
 
 
@@ -204,16 +203,3 @@ def _remove() -> None:
 def _mount_points() -> list[Path]:
     lines = Path("/proc/self/mountinfo").read_text().splitlines()
     return [Path(line.split()[4]) for line in lines]
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    """One command at a time."""
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "testbed.lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            say("waiting for another testbed command to end")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield

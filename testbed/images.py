@@ -28,8 +28,8 @@ _BASE = "docker.io/library/debian:trixie-slim"
 _NOTES = CACHE / "images" / "built"
 _STORAGE = CACHE / "buildah"
 # A killed command's build must not go on beside the next one's.
-_UNTIL_WE_END = ("setpriv", "--pdeathsig=KILL")
-_KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+UNTIL_WE_END = ("setpriv", "--pdeathsig=KILL")
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 @dataclass(frozen=True)
@@ -209,14 +209,14 @@ def _ensure_base() -> None:
     tar = _STORAGE / "base.tar"
     run(
         [
-            *_UNTIL_WE_END,
-            *("mmdebstrap", "--variant=minbase", "--quiet", f"--keyring={_KEYRING}"),
+            *UNTIL_WE_END,
+            *("mmdebstrap", "--variant=minbase", "--quiet", f"--keyring={KEYRING}"),
             # As in Debian's own slim images.
             *(
                 f"--dpkgopt=path-exclude=/usr/share/{folder}/*"
                 for folder in ("doc", "info", "locale", "man", "groff", "lintian", "linda")
             ),
-            *("trixie", str(tar), *_sources("trixie")),
+            *("trixie", str(tar), *apt_sources("trixie")),
         ]
     )
     container = _buildah("from", "scratch").strip()
@@ -232,7 +232,7 @@ def _base_digest() -> str:
     return "1"
 
 
-def _sources(release: str) -> list[str]:
+def apt_sources(release: str) -> list[str]:
     """Lines for sources.list, from the mirrors that this machine's apt uses for its own release."""
     mirrors = _mirrors()
     if "" not in mirrors:
@@ -273,7 +273,7 @@ def _buildah(*argv: str) -> str:
     )
     return run(
         [
-            *_UNTIL_WE_END,
+            *UNTIL_WE_END,
             *("unshare", "--mount", "--propagation", "private", "sh", "-c", script, "buildah"),
             *(f"--root={_STORAGE / 'root'}", f"--runroot={run_root}", "--storage-driver=overlay"),
             *argv,

@@ -131,13 +131,6 @@ class Members:
         self._look()
 
     @property
-    def keys(self) -> dict[int, int]:
-        """What is in scope now: the map's content."""
-        return {
-            key: instance.number for instance in self._instances.values() for key in instance.keys
-        }
-
-    @property
     def in_use(self) -> bool:
         """Whether there is a map to keep up to date."""
         return self._map is not None
@@ -338,11 +331,11 @@ class Members:
             self._watch_first(instance, pids)
         if self._by_task:
             # Those that are gone, the program itself takes out.
-            self._put(instance.look_at_threads(pids), instance.number)
+            self._put_new(instance.look_at_threads(pids), instance.number)
             return
         new, gone = instance.look(pids)
         self._take_out(gone)
-        self._put(new, instance.number)
+        self._put_new(new, instance.number)
         instance.release()
 
     def _put(self, keys: Iterable[int], number: int) -> bool:
@@ -353,18 +346,21 @@ class Members:
             try:
                 self._map.set(key, number)
             except OSError as error:
-                if error.errno != errno.E2BIG:
-                    raise
-                if not self._full:
-                    self._full = True
-                    self._complain(
-                        "not all of the target is in scope: the program's maps are too small for "
-                        "it (BPFTRACE_MAX_MAP_KEYS)"
-                    )
-                return False
+                if error.errno == errno.E2BIG:
+                    return False
+                raise
             if self._by_task and not Path(f"/proc/{key}").exists():
                 self._map.remove(key)  # it ended before it was in
         return True
+
+    def _put_new(self, keys: Iterable[int], number: int) -> None:
+        """Puts keys into the map while the program runs; says once if they have no room."""
+        if not self._put(keys, number) and not self._full:
+            self._full = True
+            self._complain(
+                "not all of the target is in scope: the program's maps are too small for it "
+                "(BPFTRACE_MAX_MAP_KEYS)"
+            )
 
     def _take_out(self, keys: Iterable[int]) -> None:
         if self._map is not None:
