@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Changes when a client and a runner of different versions would misunderstand each other."""
 
 
@@ -44,6 +44,13 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     """`sched_switch` is for the task that gets the CPU, not for the one that leaves it."""
     explain: bool = False
     """The program is not run: what would run is shown, with the reasons."""
+    merge: bool = False
+    """Its maps are merged with other nodes': bpftrace is asked for what that needs."""
+    split: bool = False
+    """Its maps are kept by container, where the program lets them."""
+    refresh: float = 0
+    """Seconds between two prints of the maps that the program itself prints only at its exit; 0:
+    none."""
     deadline: float = 3600
     """Seconds after which the runner stops the program and collects its maps."""
     grace: float = 120

@@ -8,6 +8,7 @@ The user's KUBECONFIG alone is never touched.
 from __future__ import annotations
 
 import os
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,6 +47,17 @@ def cluster() -> Iterator[Cluster]:
         del os.environ["KUBECONFIG"]
     else:
         os.environ["KUBECONFIG"] = before
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tracefs() -> Iterator[None]:
+    """What distributions mount at the first look is mounted, for the target `local`."""
+    absent = os.geteuid() == 0 and not Path("/sys/kernel/tracing/events").is_dir()
+    if absent:
+        subprocess.run(["mount", "-t", "tracefs", "none", "/sys/kernel/tracing"], check=True)
+    yield
+    if absent:
+        subprocess.run(["umount", "/sys/kernel/tracing"], check=True)
 
 
 @pytest.fixture

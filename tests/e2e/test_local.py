@@ -12,29 +12,15 @@ import subprocess
 import sys
 import termios
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from .command import BIN, Command, start, trace, wait_until
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
 REPOSITORY = Path(__file__).parents[2]
 FOREVER = 'BEGIN { printf("begin\\n"); @started = 1; } interval:s:1 { @ticks = count(); }'
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="bpftrace needs root")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _tracefs() -> Iterator[None]:
-    mounted = not Path("/sys/kernel/tracing/events").is_dir()
-    if mounted:
-        subprocess.run(["mount", "-t", "tracefs", "none", "/sys/kernel/tracing"], check=True)
-    yield
-    if mounted:
-        subprocess.run(["umount", "/sys/kernel/tracing"], check=True)
 
 
 def test_it_needs_no_kubectl_and_no_cluster() -> None:

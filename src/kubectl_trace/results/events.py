@@ -1,4 +1,4 @@
-"""What a followed trace tells its client: the one queue between the threads and the terminal."""
+"""What followed runners tell their client: the one queue between the threads and the terminal."""
 
 from __future__ import annotations
 
@@ -13,25 +13,41 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Notice:
-    """Something on the way to the start that the user should see, such as a pull that fails."""
+    """Something that the user should see, such as a pull that fails."""
 
     text: str
+    node: str = ""
 
 
 @dataclass(frozen=True)
 class Records:
     """Records of one runner, in order, each once."""
 
+    node: str
     records: list[Record]
 
 
 @dataclass(frozen=True)
 class Ended:
-    """The runner's stream is over; `error` says why, if not by its summary record."""
+    """A runner's stream is over."""
+
+    node: str
+    lost: int = 0
+    """Records that the runner numbered and that never came."""
+    error: TraceError | None = None
+    """Why it is over, if not by its summary record."""
+    started: bool = True
+    """The runner had begun."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """All runners have ended, and no other one will come."""
 
     error: TraceError | None = None
+    """Why there is no result at all."""
 
 
-Event = Notice | Records | Ended
+Event = Notice | Records | Ended | Finished
 Sink = Callable[[Event], None]
 """Takes an event from any thread; it may block until there is room."""

@@ -26,7 +26,10 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     costs per line."""
     container: int | list[int] = 0
     """The number of the container that a `printf` is of, from 1; 0: none, or not known. Of joined
-    texts that are of several, a list: one number a text."""
+    texts that are of several, a list: one number a text. A map that is kept by container comes so,
+    too: `data` is a list then, one map a container."""
+    print: int = 0
+    """Of a map: the number of its print among `Start.prints`, from 1; 0: bpftrace's own, at exit."""
 
 
 class Member(msgspec.Struct, frozen=True):
@@ -37,6 +40,34 @@ class Member(msgspec.Struct, frozen=True):
     pod: str
     container: str
     container_id: str
+
+
+class Map(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the program makes of one of its maps, and so how the maps of several nodes are one."""
+
+    kind: str = ""
+    """`count`, `sum`, `min`, `max`, `avg`, `stats`, `hist`, `lhist`, `tseries`, or `value`: what was
+    assigned last. `sum` stands for `++`, `--`, `+=` and `-=`, too. Empty: it can't be told."""
+    split: bool = False
+    """It is kept by container."""
+    function: str = ""
+    """Of a `tseries`: what it makes of the values of an interval (`sum`, `min`, `max`, `avg`, or
+    empty: the last one)."""
+
+
+class Print(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A place where the program prints a map."""
+
+    map: str
+    """Its name, with the `@`."""
+    when: str = ""
+    """`interval`, `begin`, `end`, or empty: at an event, at any time. `refresh`: we asked for it."""
+    period: float = 0
+    """Seconds between two of an `interval` or `refresh`; 0: not known."""
+    top: int = 0
+    """Only so many of the map's greatest entries are printed, each node's map comes whole; 0: all."""
+    div: int = 0
+    """What its values are divided by when they are shown, they come undivided; 0: by nothing."""
 
 
 class Start(msgspec.Struct, frozen=True):
@@ -51,6 +82,11 @@ class Start(msgspec.Struct, frozen=True):
     container_pid: int = 0
     """The PID, on the node, that `$container_pid` stands for; 0: none."""
     containers: tuple[Member, ...] = ()
+    merge: bool = False
+    """Its maps are to be merged with other nodes': `maps` and `prints` say how."""
+    maps: dict[str, Map] = {}
+    """By name, with the `@`."""
+    prints: tuple[Print, ...] = ()
 
 
 class ScopeChange(msgspec.Struct, frozen=True):
@@ -72,7 +108,7 @@ class Summary(msgspec.Struct, frozen=True):
     delivered: int = 0
     """Records of bpftrace's own, each printf counted."""
     lost: dict[str, int] = {}
-    """Lost events by cause: `kernel buffer`."""
+    """Lost events by cause: `kernel buffer`, `map full`."""
 
 
 encode = msgspec.json.Encoder().encode
