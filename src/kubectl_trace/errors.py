@@ -7,6 +7,8 @@ TraceError                1  failed
 ├── StartError            5  the trace could not be started
 ├── RefusedError          6  bpftrace refused the program
 └── DeadlineError         7  cut short by the deadline, without maps
+
+With --strict, 8: something was lost.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ class Exit(IntEnum):
     NOT_STARTED = 5
     REFUSED = 6
     DEADLINE = 7
+    LOST = 8
 
 
 class TraceError(Exception):

@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubectl_trace.cli.printer import printed
-from kubectl_trace.kube.targets import pod_placement
+from kubectl_trace.kube.placement import Choice, containers
 from kubectl_trace.results.events import Ended, Records
 from kubectl_trace.runner.local import LocalRunner
 from kubectl_trace.trace import PROTOCOL, Container, Scope, Stop, Trace
@@ -73,7 +72,12 @@ class Runner:
 
     def printed_by(self) -> list[int]:
         """The numbers of the containers that lines were printed of."""
-        return [number for record in self.of("printf") for number, _ in printed(record)]
+        numbers: list[int] = []
+        for record in self.of("printf"):
+            texts = [record.data] if isinstance(record.data, str) else record.data
+            each = record.container
+            numbers += [each] * len(texts) if isinstance(each, int) else each
+        return numbers
 
     def finish(self) -> dict[str, int]:
         """The maps, in the end."""
@@ -91,7 +95,7 @@ def nginx_pods(cluster: Cluster) -> dict[str, list[Pod]]:
 
 
 def container(cluster: Cluster, pod: Pod) -> Container:
-    return pod_placement(cluster.get("pod", pod.name), "").containers[0]
+    return containers(cluster.get("pod", pod.name), Choice())[0]
 
 
 def test_containers_of_one_image_share_one_probe_and_each_event_is_counted_once(

@@ -7,10 +7,17 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from kubectl_trace.program import prepare, scope, syntax
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kubectl_trace.program.scope import Scope
+    from kubectl_trace.program.syntax import Program
 
 REPOSITORY = Path(__file__).parents[2]
 ENDS = "\ninterval:ms:100 { exit(); }\n"
@@ -36,8 +43,24 @@ def limited(text: str, *, by_task: bool) -> str:
     program = syntax.parse(source.text)
     if not scope.is_limited(program):
         return text
-    limit = scope.by_task(program) if by_task else scope.by_namespace(program, scope.CGROUP2)
-    return prepare.limited(source, limit).text
+    return prepare.limited(source, limit_of(program, by_task=by_task)).text
+
+
+def limit_of(program: Program, *, by_task: bool) -> Scope:
+    return scope.by_task(program) if by_task else scope.by_namespace(program, scope.CGROUP2)
+
+
+def merged(text: str, *, by_task: bool) -> str:
+    """With all that merging can ask for."""
+    source = prepare.placed(text, {}, [])
+    program = syntax.parse(source.text)
+    is_limited = scope.is_limited(program)
+    merging = prepare.merging_of(
+        source, (), token="1p", is_limited=is_limited, split=True, refresh=1
+    )
+    if not is_limited:
+        return prepare.merged(source, merging).text
+    return prepare.limited(source, limit_of(program, by_task=by_task), merging).text
 
 
 def loads(version: str, text: str) -> subprocess.CompletedProcess[str]:
@@ -48,8 +71,9 @@ def loads(version: str, text: str) -> subprocess.CompletedProcess[str]:
     ("version", "by_task"),
     [("0.17", False), ("0.23", False), ("0.23", True), ("0.27", False)],
 )
-def test_each_shipped_program_loads_limited_as_it_does_unlimited(
-    version: str, by_task: bool
+@pytest.mark.parametrize("rewritten", [limited, merged])
+def test_each_shipped_program_loads_rewritten_as_it_does_unchanged(
+    version: str, by_task: bool, rewritten: Callable[..., str]
 ) -> None:
     listed = in_testbed("bpftrace-programs", version)
     if "is asked for" in listed.stderr:
@@ -60,7 +84,7 @@ def test_each_shipped_program_loads_limited_as_it_does_unlimited(
 
     def trouble(file: Path) -> str:
         text = file.read_text()
-        done = loads(version, limited(text, by_task=by_task))
+        done = loads(version, rewritten(text, by_task=by_task))
         if done.returncode == 0 or loads(version, text).returncode != 0:
             return ""
         return f"{file.name}: {done.stderr}"

@@ -37,6 +37,9 @@ _SWITCHES = ("insecure-skip-tls-verify", "match-server-version", "disable-compre
 _SHORT = {"server": "-s"}
 _OURS = {"namespace": "-n", "request-timeout": None}
 
+FORMATS = ("text", "json", "csv", "yaml", "folded")
+"""What `-o` takes where a trace's results are shown."""
+
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|$)")
 _UNITS = {"ms": 0.001, "s": 1.0, "": 1.0, "m": 60.0, "h": 3600.0}
 
@@ -53,8 +56,10 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}\nSee '{self.prog} --help' for usage.")
 
 
-def verb_parser(verb: str, description: str, examples: str, usage: str) -> Parser:
-    """A verb's parser, with kubectl's connection flags in it."""
+def verb_parser(
+    verb: str, description: str, examples: str, usage: str, *, connection: bool = True
+) -> Parser:
+    """A verb's parser, with kubectl's connection flags in it if it speaks to a cluster."""
     parser = Parser(
         prog=f"kubectl trace {verb}",
         usage=f"kubectl trace {verb} {usage}",
@@ -63,6 +68,12 @@ def verb_parser(verb: str, description: str, examples: str, usage: str) -> Parse
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    if connection:
+        _connection_flags(parser)
+    return parser
+
+
+def _connection_flags(parser: Parser) -> None:
     group = parser.add_argument_group("connection", "kubectl's own flags; see 'kubectl options'")
     group.add_argument("-n", "--namespace", default="", help="namespace of the request")
     group.add_argument(
@@ -89,7 +100,14 @@ def verb_parser(verb: str, description: str, examples: str, usage: str) -> Parse
             default=argparse.SUPPRESS,
             help=argparse.SUPPRESS,
         )
-    return parser
+
+
+def view_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that say how a trace's results are shown."""
+    parser.add_argument("-o", "--output", default="text", choices=FORMATS, help="docs/outputs.md")
+    parser.add_argument(
+        "--by", default="", choices=["node", "pod", "container"], help="maps split by these"
+    )
 
 
 class _PassOn(argparse.Action):

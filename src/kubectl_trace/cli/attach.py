@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
-from kubectl_trace.cli.arguments import duration, verb_parser
+from kubectl_trace.cli.arguments import duration, verb_parser, view_flags
 
 if TYPE_CHECKING:
     import argparse
@@ -27,7 +28,8 @@ def parser() -> Parser:
         "TRACE [flags]",
     )
     result.add_argument("trace", metavar="TRACE", help="a trace's ID or name")
-    result.add_argument("-o", "--output", default="text", choices=["text", "json"])
+    view_flags(result)
+    result.add_argument("--strict", action="store_true", help="exit code 8 if anything was lost")
     result.add_argument(
         "--timeout", type=duration, default=120.0, metavar="TIME", help="wait for the start (2m)"
     )
@@ -39,14 +41,24 @@ def run(arguments: argparse.Namespace) -> int:
     from kubectl_trace.cli.cluster import Cluster
     from kubectl_trace.cli.follow import Interrupts, follow
     from kubectl_trace.cli.printer import printer
+    from kubectl_trace.cli.report import Report
+    from kubectl_trace.cli.view import View
     from kubectl_trace.kube import traces
-    from kubectl_trace.kube.stream import TraceStream
+    from kubectl_trace.kube.fleet import Fleet
 
     with Cluster(arguments) as cluster:
         found = traces.find(cluster.client, cluster.namespace, arguments.trace)
-        stream = TraceStream(
-            cluster.client, found.namespace, found.id, timeout=arguments.timeout, owned=False
+        fleet = Fleet(
+            cluster.client,
+            found.namespace,
+            found.id,
+            timeout=arguments.timeout,
+            owned=False,
+            begin=lambda fleet: fleet.follow((part.name, part.node) for part in found.parts),
         )
+        report = Report(len(found.parts))
         with Interrupts(owned=False) as interrupts:
-            shown = printer(arguments.output)
-            return follow(stream, shown, interrupts, grace=traces.grace(found))
+            shows = printer(arguments.output, report, by=arguments.by, several=len(found.parts) > 1)
+            view = View(shows, report, by=arguments.by, strict=arguments.strict)
+            view.expect((part.node for part in found.parts), time.monotonic())
+            return follow(fleet, view, interrupts, grace=traces.grace(found))

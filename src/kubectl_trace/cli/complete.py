@@ -24,11 +24,27 @@ _DEFAULT, _NO_SPACE, _NO_FILES = 0, 2, 4
 
 _TYPES = {
     "pod/": "a pod",
-    "deploy/": "one ready pod of a deployment",
+    "deploy/": "the pods of a deployment",
+    "sts/": "the pods of a stateful set",
+    "ds/": "the pods of a daemon set",
+    "rs/": "the pods of a replica set",
+    "job/": "the pods of a job",
+    "svc/": "the pods of a service",
     "node/": "a node",
     "local": "this machine",
     "local/": "a process of this machine",
 }
+_PATHS = {
+    "node": "/api/v1/nodes",
+    "pod": "/api/v1/namespaces/{}/pods",
+    "deployment": "/apis/apps/v1/namespaces/{}/deployments",
+    "statefulset": "/apis/apps/v1/namespaces/{}/statefulsets",
+    "daemonset": "/apis/apps/v1/namespaces/{}/daemonsets",
+    "replicaset": "/apis/apps/v1/namespaces/{}/replicasets",
+    "job": "/apis/batch/v1/namespaces/{}/jobs",
+    "service": "/api/v1/namespaces/{}/services",
+}
+"""Where the API server lists what a target can be."""
 _TRACE_VERBS = ("attach", "logs", "get", "stop", "delete")
 
 
@@ -94,20 +110,15 @@ def _values(action: argparse.Action, rest: Sequence[str]) -> tuple[Iterable[str]
 def _run_positional(
     rest: Sequence[str], word: str, actions: dict[str, argparse.Action]
 ) -> tuple[Iterable[str], int]:
-    if _target(rest, actions):
-        return _containers(rest), _NO_FILES
+    from kubectl_trace.kube.targets import KINDS
+
     kind, slash, _ = word.partition("/")
     if not slash:
-        return [f"{name}\t{text}" for name, text in _TYPES.items()], _NO_FILES | _NO_SPACE
-    namespaced = {
-        "pod": "/api/v1/namespaces/{}/pods",
-        "pods": "/api/v1/namespaces/{}/pods",
-        "po": "/api/v1/namespaces/{}/pods",
-        "deploy": "/apis/apps/v1/namespaces/{}/deployments",
-        "deployment": "/apis/apps/v1/namespaces/{}/deployments",
-        "node": "/api/v1/nodes",
-    }
-    path = namespaced.get(kind)
+        types = [f"{name}\t{text}" for name, text in _TYPES.items()]
+        # After a single pod or workload, the second word may be its container.
+        containers = _containers(rest) if _target(rest, actions) else []
+        return [*containers, *types], _NO_FILES if containers else _NO_FILES | _NO_SPACE
+    path = _PATHS.get(KINDS.get(kind, ""))
     return [f"{kind}/{name}" for name in _names(rest, path)] if path else [], _NO_FILES
 
 
@@ -133,19 +144,17 @@ def _names(rest: Sequence[str], path: str) -> list[str]:
 def _containers(rest: Sequence[str]) -> list[str]:
     """The containers of the pod, or of the deployment's pods, that the words name."""
     from kubectl_trace.cli import run
-    from kubectl_trace.kube import targets
+    from kubectl_trace.kube.placement import container_names
+    from kubectl_trace.kube.targets import KINDS
 
     actions = {flag: each for each in run.parser()._actions for flag in each.option_strings}
-    target = targets.parse(_target(rest, actions))
-    kinds = {
-        "pod": "api/v1/namespaces/{}/pods",
-        "deployment": "apis/apps/v1/namespaces/{}/deployments",
-    }
-    if target.kind not in kinds:
+    kind, _, name = _target(rest, actions).partition("/")
+    path = _PATHS.get(KINDS.get(kind, ""))
+    if path is None or KINDS[kind] in ("node", "service"):
         return []
     with _cluster(rest) as cluster:
-        path = kinds[target.kind].format(cluster.namespace)
-        return targets.container_names(cluster.client.get(f"/{path}/{target.name}"))
+        found = cluster.client.get(f"{path.format(cluster.namespace)}/{name}")
+        return container_names(found)
 
 
 def _trace_ids(rest: Sequence[str]) -> list[str]:
@@ -154,7 +163,7 @@ def _trace_ids(rest: Sequence[str]) -> list[str]:
 
     with _cluster(rest) as cluster:
         return [
-            f"{found.id}\t{found.annotation(jobs.ANNOTATION_TARGET)} {traces.status(found).phase}"
+            f"{found.id}\t{found.parts[0].annotation(jobs.ANNOTATION_TARGET)} {traces.status(found).phase}"
             for found in traces.every(cluster.client, cluster.namespace)
         ]
 

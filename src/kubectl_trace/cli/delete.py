@@ -72,7 +72,7 @@ def _delete(cluster: Cluster, found: Found, *, now: bool) -> int:
     from kubectl_trace.kube import traces
 
     try:
-        traces.delete(cluster.client, found.namespace, found.name, now=now)
+        traces.delete(cluster.client, found, now=now)
     except TraceError as error:
         complain(f"trace {found.id}: {error}")
         return int(error.code)

@@ -13,19 +13,15 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
-import msgspec
-
-from kubectl_trace._version import __version__
-from kubectl_trace.cli.arguments import complain, note, silence_stdout
+from kubectl_trace.cli.arguments import silence_stdout
 from kubectl_trace.errors import Exit, StartError, TraceError
-from kubectl_trace.results.events import Ended, Event, Notice, Records
-from kubectl_trace.results.record import Summary
-from kubectl_trace.trace import PROTOCOL, Kill, Stop
+from kubectl_trace.results.events import Ended, Event, Finished
+from kubectl_trace.trace import Kill, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from kubectl_trace.cli.printer import Printer
+    from kubectl_trace.cli.view import View
     from kubectl_trace.results.events import Sink
     from kubectl_trace.trace import Control
 
@@ -39,16 +35,16 @@ _GIVEN_UP = "given up before the trace started"
 
 
 class Source(Protocol):
-    """A runner that can be followed and spoken to."""
+    """Runners that can be followed and spoken to."""
 
     @property
     def started(self) -> bool:
-        """Whether the runner has begun."""
+        """Whether any runner has begun."""
         ...
 
     @property
-    def lost_in_transport(self) -> int:
-        """Records that never came."""
+    def nodes(self) -> list[str]:
+        """The nodes of the runners there are, or were."""
         ...
 
     def start(self, sink: Sink) -> None:
@@ -56,7 +52,7 @@ class Source(Protocol):
         ...
 
     def send(self, message: Control) -> None:
-        """Sends a message to the runner."""
+        """Sends a message to all runners."""
         ...
 
     def close(self) -> None:
@@ -96,6 +92,10 @@ class Interrupts:
         signal.set_wakeup_fd(self._wakeup)
         os.close(self._writing)
 
+    def interrupt(self) -> None:
+        """Does what Ctrl-C does, from any thread."""
+        signal.raise_signal(signal.SIGINT)
+
     def _watch(self, reading: int) -> None:
         while os.read(reading, 64):
             self.wake()
@@ -117,17 +117,31 @@ class NeverStarted(TraceError):
     code = Exit.NOT_STARTED
 
 
-def follow(source: Source, printer: Printer, interrupts: Interrupts, *, grace: float) -> int:
+def follow(
+    source: Source,
+    view: View,
+    interrupts: Interrupts,
+    *,
+    grace: float,
+    require_all: bool = False,
+) -> int:
     """Follows a trace to its end; the exit code.
 
     The first Ctrl-C stops the trace and collects its maps, the second gives them up, the third
     leaves at once.
 
+    Args:
+        source: The runners.
+        view: What the user sees.
+        interrupts: The user's signals.
+        grace: Seconds that a runner gets to detach and print its maps.
+        require_all: A node that can't begin ends the trace.
+
     Raises:
-        NeverStarted: Ctrl-C before the runner began.
+        NeverStarted: Ctrl-C before a runner began.
         TraceError: the trace could not be started, or its stream ended without a summary.
     """
-    follower = _Follower(source, printer, interrupts, grace)
+    follower = _Follower(source, view, interrupts, grace, require_all=require_all)
     try:
         return follower.run()
     except BrokenPipeError:
@@ -135,21 +149,22 @@ def follow(source: Source, printer: Printer, interrupts: Interrupts, *, grace: f
         return Exit.DONE
     finally:
         source.close()
+        view.close()
 
 
 class _Follower:
     def __init__(
-        self, source: Source, printer: Printer, interrupts: Interrupts, grace: float
+        self, source: Source, view: View, interrupts: Interrupts, grace: float, *, require_all: bool
     ) -> None:
         self._source = source
-        self._printer = printer
+        self._view = view
         self._interrupts = interrupts
         self._grace = grace
+        self._require_all = require_all
         self._queue: SimpleQueue[Event | _Wake] = SimpleQueue()  # its put is reentrant
         self._room = threading.Semaphore(_QUEUED)
         self._reader_gone = False
         self._give_up_at: float | None = None
-        self._summary: Summary | None = None
 
     def run(self) -> int:
         self._interrupts.action = self._on_interrupt
@@ -160,41 +175,61 @@ class _Follower:
         self._source.start(self._put)
         while True:
             try:
-                event = self._queue.get(timeout=self._remaining())
+                event = self._queue.get(timeout=self._next())
             except Empty:
-                raise TraceError(
-                    "the runner did not end in time; its last records and maps are lost"
-                ) from None
+                if self._is_too_late():
+                    return self._give_up()
+                self._view.tick(time.monotonic())
+                continue
             if isinstance(event, _Wake):
                 self._on_wake()
                 continue
             self._room.release()
-            if isinstance(event, Notice):
-                note(event.text)
-            elif isinstance(event, Records):
-                self._on_records(event)
-            else:
-                return self._on_end(event)
+            self._view.take(event, time.monotonic())
+            if isinstance(event, Finished):
+                return self._on_finished(event)
+            if isinstance(event, Ended):
+                self._on_end(event)
 
     def _put(self, event: Event) -> None:
         """Takes an event; a source that is quicker than the terminal waits here."""
         self._room.acquire()
         self._queue.put(event)
 
-    def _remaining(self) -> float | None:
-        return None if self._give_up_at is None else max(0.0, self._give_up_at - time.monotonic())
+    def _next(self) -> float | None:
+        """Seconds until there is something to do though nothing comes."""
+        now = time.monotonic()
+        waits = [self._view.wait(now)]
+        if self._give_up_at is not None:
+            waits.append(self._give_up_at - now)
+        return min((max(0.0, wait) for wait in waits if wait is not None), default=None)
 
-    def _on_records(self, event: Records) -> None:
-        for record in event.records:
-            if record.type == "start" and record.data["protocol"] != PROTOCOL:
-                raise StartError(
-                    f"version mismatch: the runner is {record.data['version']}, this client is "
-                    f"{__version__}; use a runner image of the client's version (--imagename)"
-                )
-            if record.type == "summary":
-                self._summary = msgspec.convert(record.data, Summary)
-            self._printer.show(record)
-        self._printer.flush()
+    def _is_too_late(self) -> bool:
+        return self._give_up_at is not None and time.monotonic() >= self._give_up_at
+
+    def _give_up(self) -> int:
+        """The nodes that have not ended are lost; the others' answer stands."""
+        error = TraceError("the runner did not end in time; its last records and maps are lost")
+        for node in self._source.nodes:
+            if node not in self._view.ended:
+                self._view.take(Ended(node, error=error), time.monotonic())
+        return self._view.finish().exit
+
+    def _on_end(self, event: Ended) -> None:
+        account = self._view.ended[event.node]
+        if self._require_all and not account.began:
+            error = StartError(f"--require-all: {event.node}: {account.message}")
+            error.code = Exit(account.exit)
+            raise error
+        if account.reason in ("deadline", "stopped") and self._give_up_at is None:
+            self._give_up_at = time.monotonic() + self._grace + _PATIENCE
+
+    def _on_finished(self, event: Finished) -> int:
+        if event.error is not None:
+            raise event.error
+        if self._interrupts.count and not self._source.started:
+            raise NeverStarted(_GIVEN_UP)
+        return self._view.finish().exit
 
     def _on_interrupt(self, count: int) -> None:
         """In the signal handler: what was interrupted may be a print."""
@@ -212,13 +247,8 @@ class _Follower:
     def _stop(self, message: Control, patience: float) -> None:
         self._give_up_at = time.monotonic() + patience
         self._queue.put(_Wake())
-        threading.Thread(target=self._send, args=(message,), daemon=True).start()
-
-    def _send(self, message: Control) -> None:
-        try:
-            self._source.send(message)
-        except TraceError as error:
-            self._put(Ended(error))
+        # Not here: the signal may have interrupted one who holds the locks that this takes.
+        threading.Thread(target=self._source.send, args=(message,), daemon=True).start()
 
     @staticmethod
     def _tell(text: str) -> None:
@@ -231,15 +261,6 @@ class _Follower:
         if self._interrupts.count and not self._source.started:
             raise NeverStarted(_GIVEN_UP)
 
-    def _on_end(self, event: Ended) -> int:
-        if event.error is not None:
-            raise event.error
-        assert self._summary is not None
-        if self._summary.message:
-            complain(self._summary.message)
-        note(_account(self._summary, self._source.lost_in_transport))
-        return self._summary.exit
-
     def _watch_reader(self) -> None:
         """Notices that the reader of a pipe is gone also while there is nothing to write."""
         poll = select.poll()
@@ -250,12 +271,3 @@ class _Follower:
             return
         if self._reader_gone:
             self._queue.put(_Wake())
-
-
-def _account(summary: Summary, lost_in_transport: int) -> str:
-    lost = dict(summary.lost)
-    if lost_in_transport:
-        lost["transport"] = lost_in_transport
-    causes = ", ".join(f"{count} by {cause}" for cause, count in lost.items() if count)
-    records = "1 record" if summary.delivered == 1 else f"{summary.delivered} records"
-    return f"{summary.reason}: {records}; lost: {causes or 'none'}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from kubectl_trace.cli.arguments import Parser
     from kubectl_trace.cli.cluster import Cluster
-    from kubectl_trace.kube.traces import Found
+    from kubectl_trace.kube.traces import Found, Part
 
 _EXAMPLES = """\
   # the traces of the namespace; of all namespaces
@@ -140,7 +140,7 @@ def _row(found: Found) -> dict[str, str]:
     summary = _summary(found)
     return {
         "NAMESPACE": summary["namespace"],
-        "NODE": summary["node"],
+        "NODE": summary["node"] if len(found.parts) < 3 else f"{len(found.parts)} nodes",
         "NAME": summary["name"],
         "TARGET": summary["target"],
         "TRACER": summary["tracer"],
@@ -159,24 +159,39 @@ def _summary(found: Found) -> dict[str, Any]:
     from kubectl_trace.kube import traces
 
     status = traces.status(found)
-    spec = found.job["spec"]["template"]["spec"]
+    first = found.parts[0]
+    spec = first.job["spec"]["template"]["spec"]
     return {
         "id": found.id,
         "name": found.name,
         "namespace": found.namespace,
-        "node": found.annotation(jobs.ANNOTATION_NODE),
-        "target": found.annotation(jobs.ANNOTATION_TARGET),
-        "tracer": found.annotation(jobs.ANNOTATION_TRACER),
-        "owner": found.annotation(jobs.ANNOTATION_OWNER),
-        "created": found.job["metadata"]["creationTimestamp"],
+        "node": ",".join(part.node for part in found.parts),
+        "target": first.annotation(jobs.ANNOTATION_TARGET),
+        "tracer": first.annotation(jobs.ANNOTATION_TRACER),
+        "owner": first.annotation(jobs.ANNOTATION_OWNER),
+        "created": found.created,
         "status": {
             "phase": status.phase,
             "reason": status.reason,
             "message": status.message,
         },
-        "pod": found.pod["metadata"]["name"] if found.pod else "",
+        "pod": ",".join(part.pod["metadata"]["name"] for part in found.parts if part.pod),
         "image": spec["containers"][0]["image"],
-        "programSHA256": found.annotation(jobs.ANNOTATION_PROGRAM_HASH),
+        "programSHA256": first.annotation(jobs.ANNOTATION_PROGRAM_HASH),
+        "nodes": [_part(part) for part in found.parts],
+    }
+
+
+def _part(part: Part) -> dict[str, Any]:
+    """A trace on one node as `-o json` shows it."""
+    from kubectl_trace.kube import traces
+
+    status = traces.part_status(part)
+    return {
+        "node": part.node,
+        "job": part.name,
+        "pod": part.pod["metadata"]["name"] if part.pod else "",
+        "status": {"phase": status.phase, "reason": status.reason, "message": status.message},
     }
 
 

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from queue import Queue
+import time
+from queue import Empty, Queue
 from typing import TYPE_CHECKING
 
-from kubectl_trace.cli.arguments import complain, note, verb_parser
+from kubectl_trace.cli.arguments import complain, note, verb_parser, view_flags
 from kubectl_trace.errors import Exit, NotFoundError, TraceError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Iterable
 
     from kubectl_trace.cli.arguments import Parser
-    from kubectl_trace.cli.printer import Printer
+    from kubectl_trace.cli.view import View
     from kubectl_trace.kube.client import Client
-    from kubectl_trace.kube.traces import Found
-    from kubectl_trace.results.record import Record
+    from kubectl_trace.kube.traces import Found, Part
+    from kubectl_trace.results.events import Event
 
 _START_TIMEOUT = 86400.0
 """Seconds: whoever follows the log of a trace that waits, waits with it."""
@@ -43,7 +43,7 @@ def parser() -> Parser:
     result.add_argument("trace", metavar="TRACE", help="a trace's ID or name")
     result.add_argument("-f", "--follow", action="store_true", help="read on until the trace ends")
     result.add_argument("--timestamps", action="store_true", help="the time before each line")
-    result.add_argument("-o", "--output", default="text", choices=["text", "json"])
+    view_flags(result)
     return result
 
 
@@ -51,80 +51,111 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from kubectl_trace.cli.cluster import Cluster
     from kubectl_trace.cli.printer import printer
+    from kubectl_trace.cli.report import Report
+    from kubectl_trace.cli.view import View
     from kubectl_trace.kube import traces
     from kubectl_trace.kube.stream import init_log
 
     with Cluster(arguments) as cluster:
         found = traces.find(cluster.client, cluster.namespace, arguments.trace)
-        if found.pod is not None and (said := init_log(cluster.client, found.pod)):
-            note(said)
-        shown = printer(arguments.output, timestamps=arguments.timestamps)
+        for part in found.parts:
+            if part.pod is not None and (said := init_log(cluster.client, part.pod)):
+                note(said)
+        report = Report(len(found.parts), quiet=True)
+        shows = printer(
+            arguments.output,
+            report,
+            by=arguments.by,
+            several=len(found.parts) > 1,
+            timestamps=arguments.timestamps,
+        )
+        view = View(shows, report, by=arguments.by)
+        now = time.monotonic() if arguments.follow else 0
+        view.expect((part.node for part in found.parts), now)
         try:
             if arguments.follow:
-                return _follow(cluster.client, found, shown)
-            return _show(cluster.client, found, shown)
+                return _follow(cluster.client, found, view)
+            return _show(cluster.client, found, view)
         except KeyboardInterrupt:
             return Exit.DONE
 
 
-def _follow(client: Client, found: Found, shown: Printer) -> int:
+def _follow(client: Client, found: Found, view: View) -> int:
     """Reads on until the trace ends, also through breaks, without holding it."""
-    from kubectl_trace.kube.stream import TraceStream
-    from kubectl_trace.results.events import Ended, Event, Notice, Records
+    from kubectl_trace.kube.fleet import Fleet
+    from kubectl_trace.results.events import Finished
 
-    stream = TraceStream(client, found.namespace, found.id, timeout=_START_TIMEOUT, owned=False)
+    fleet = Fleet(
+        client,
+        found.namespace,
+        found.id,
+        timeout=_START_TIMEOUT,
+        owned=False,
+        begin=lambda fleet: fleet.follow((part.name, part.node) for part in found.parts),
+    )
     events: Queue[Event] = Queue(maxsize=_QUEUED)
-    stream.start(events.put)
+    fleet.start(events.put)
     while True:
-        event = events.get()
-        if isinstance(event, Records):
-            _print(event.records, shown)
-        elif isinstance(event, Notice):
-            note(event.text)
-        elif isinstance(event, Ended):
+        try:
+            event = events.get(timeout=view.wait(time.monotonic()))
+        except Empty:
+            view.tick(time.monotonic())
+            continue
+        if isinstance(event, Finished):
             if event.error is not None:
                 raise event.error
-            _tell_lost(stream.lost_in_transport)
+            view.finish()
             return Exit.DONE
+        view.take(event, time.monotonic())
 
 
-def _show(client: Client, found: Found, shown: Printer) -> int:
-    """What is there now."""
-    from kubectl_trace.kube import job as jobs
+def _show(client: Client, found: Found, view: View) -> int:
+    """What is there now, of one node after the other: nothing is late then."""
     from kubectl_trace.kube import traces
-    from kubectl_trace.results.reader import RecordReader
 
     status = traces.status(found)
-    if found.pod is None:
+    if all(part.pod is None for part in found.parts):
         raise NotFoundError(f"trace {found.id} has no pod, and so no log: {status}")
     if status.phase == "Pending":
         note(": ".join(filter(None, (str(status), status.message))))
         return Exit.DONE
+    for part in found.parts:
+        _read(client, part, view)
+    if len(view.ended) == len(found.parts):
+        view.finish()
+    else:
+        view.stop()
+    failed = any(node.reason == "lost" for node in view.ended.values())
+    return Exit.FAILED if failed else Exit.DONE
+
+
+def _read(client: Client, part: Part, view: View) -> None:
+    """One runner's log, as far as it has come."""
+    from kubectl_trace.kube import job as jobs
+    from kubectl_trace.kube import traces
+    from kubectl_trace.results.events import Ended, Records
+    from kubectl_trace.results.reader import RecordReader
+
+    status = traces.part_status(part)
+    if part.pod is None or status.phase == "Pending":
+        note(f"{part.node}: {': '.join(filter(None, (str(status), status.message)))}")
+        return
     reader = RecordReader()
-    path = f"/api/v1/namespaces/{found.namespace}/pods/{found.pod['metadata']['name']}/log"
+    metadata = part.pod["metadata"]
+    path = f"/api/v1/namespaces/{metadata['namespace']}/pods/{metadata['name']}/log"
     try:
         with client.stream(path, {"container": jobs.CONTAINER}) as stream:
             for data in stream:
-                _print(reader.feed(data), shown)
+                if records := reader.feed(data):
+                    view.take(Records(part.node, records), 0)
     except TraceError as error:
         if status.phase != "Failed":
             raise
         complain(f"no log: {error}")
-    _tell_lost(reader.lost)
-    if status.phase in ("Completed", "Failed") and not reader.ended:
-        complain(": ".join(filter(None, (str(status), status.message, "the log has no summary"))))
-        return Exit.FAILED
-    return Exit.DONE
-
-
-def _print(records: Iterable[Record], shown: Printer) -> None:
-    for record in records:
-        shown.show(record)
-        if record.type == "summary" and record.data["message"]:
-            complain(record.data["message"])
-    shown.flush()
-
-
-def _tell_lost(count: int) -> None:
-    if count:
-        note(f"{count} records are no longer in the node's log (it was rotated)")
+    if reader.lost:
+        note(f"{reader.lost} records are no longer in the node's log (it was rotated)")
+    if reader.ended:
+        view.take(Ended(part.node, reader.lost), 0)
+    elif status.phase in ("Completed", "Failed"):
+        said = ": ".join(filter(None, (str(status), status.message, "the log has no summary")))
+        view.take(Ended(part.node, reader.lost, TraceError(said)), 0)

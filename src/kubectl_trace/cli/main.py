@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from types import ModuleType
 
 VERBS = {
-    "run": "run a bpftrace program on a node or in a pod",
+    "run": "run a bpftrace program on nodes or in pods",
     "attach": "follow a running trace; Ctrl-C stops it",
     "logs": "print what a trace has put out, also after its end",
+    "replay": "show a saved session again, in any view",
     "get": "list traces",
     "stop": "stop traces and collect their maps",
     "delete": "remove traces from the cluster",
@@ -38,6 +39,8 @@ Verbs:
 Examples:
   # each request that an nginx pod accepts
   kubectl trace run pod/nginx-0 -a -e 'uprobe:/proc/$container_pid/exe:ngx_event_accept {{ printf("new client request!\\n"); }}'
+  # what all pods of a deployment read, in one map
+  kubectl trace run deploy/nginx -a -e 'uprobe:/usr/sbin/nginx:ngx_unix_recv {{ @reads = count(); }}'
   # system calls of a node by program; Ctrl-C prints the map
   kubectl trace run node/node-a -a -e 'tracepoint:raw_syscalls:sys_enter {{ @[comm] = count(); }}'
   # the same on this machine, with no cluster
@@ -45,7 +48,8 @@ Examples:
 
 Exit codes:
   0 done; 1 failed; 2 usage; 3 target or trace not found; 4 not allowed; 5 could not be started;
-  6 bpftrace refused the program; 7 cut short by the deadline without maps; 130 maps given up
+  6 bpftrace refused the program; 7 cut short by the deadline without maps;
+  8 something was lost (--strict); 130 maps given up
 
 `kubectl trace VERB --help` says more. All verbs take kubectl's connection flags (`kubectl options`).
 """
@@ -92,7 +96,7 @@ def _main(argv: list[str]) -> int:
     parser = module.parser()
     before, after = arguments.split_at_dashes(rest)
     before = arguments.spell_out_switches(before)
-    parsed = parser.parse_args(before)
+    parsed = parser.parse_intermixed_args(before)
     parsed.after_dashes = after
     return int(module.run(parsed))
 

@@ -1,40 +1,31 @@
-"""Records to the terminal: results on stdout as text or JSON, everything else on stderr."""
+"""Results to stdout, in the format that the user chose; what is about the run goes to stderr."""
 
 from __future__ import annotations
 
-import itertools
 import re
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 
-from kubectl_trace._version import __version__
 from kubectl_trace.cli.arguments import note
 from kubectl_trace.results.dialect import Output
-from kubectl_trace.results.record import Member
 from kubectl_trace.results.terminal import escape, escape_json
+from kubectl_trace.results.timestamp import timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
-    from kubectl_trace.results.record import Record
-
-_MANY_PROBES = 50
-"""Probes from which on detaching takes seconds: an RCU grace period, some 70 ms, each."""
-
-# Records about the run rather than of the program.
-_ABOUT = frozenset({"start", "scope", "ready", "stopping", "stderr", "summary"})
-# Bpftrace prints these on stderr.
-_ERRORS = frozenset({"lost_events", "helper_error", "runtime_error", "errorf", "warnf"})
+    from kubectl_trace.cli.report import Report
+    from kubectl_trace.results.account import Account
+    from kubectl_trace.results.result import Result
 
 
 class Printer(Protocol):
-    """Shows records as they come."""
+    """Shows results as they come."""
 
-    def show(self, record: Record) -> None:
-        """Shows one record, perhaps only at the next flush."""
+    def show(self, result: Result) -> None:
+        """Shows one result, perhaps only at the next flush."""
         ...
 
     def flush(self) -> None:
@@ -45,170 +36,211 @@ class Printer(Protocol):
         """
         ...
 
+    def close(self, account: Account | None) -> None:
+        """Nothing else will come; the account, if it came to that."""
+        ...
 
-def printer(output_format: str, *, timestamps: bool = False) -> Printer:
-    """The printer for an output format, `text` or `json`."""
+
+def printer(
+    output_format: str,
+    report: Report,
+    *,
+    by: str = "",
+    several: bool = False,
+    timestamps: bool = False,
+    stop: Callable[[], None] | None = None,
+) -> Printer:
+    """The printer for an output format.
+
+    Args:
+        output_format: One of `arguments.FORMATS`, or `watch`.
+        report: Where everything about the run is said.
+        by: `node`, `pod` or `container`: how maps are split.
+        several: Results may be of several nodes or containers.
+        timestamps: Text has the time before each line.
+        stop: What ends the trace, for a live view.
+    """
     if output_format == "json":
         return _JsonPrinter()
-    return _TextPrinter(timestamps=timestamps)
+    if output_format == "yaml":
+        return _YamlPrinter(report)
+    if output_format == "csv":
+        from kubectl_trace.results.rows import RowsPrinter
+
+        return _Reporting(RowsPrinter(), report)
+    if output_format == "folded":
+        from kubectl_trace.results.folded import FoldedPrinter
+
+        return _Reporting(FoldedPrinter(note, by=by), report)
+    text = _Reporting(_TextPrinter(several=several, timestamps=timestamps), report)
+    if output_format == "watch":
+        from kubectl_trace.cli.live import LivePrinter
+
+        assert stop is not None
+        return LivePrinter(stop=stop, last=text)
+    return text
+
+
+class _Reporting:
+    """What is about the run to the report, everything else to a printer."""
+
+    def __init__(self, inner: Printer, report: Report) -> None:
+        self._inner = inner
+        self._report = report
+
+    def show(self, result: Result) -> None:
+        if result.type == "start":
+            self._inner.show(result)
+        if not self._report.shows(result):
+            self._inner.show(result)
+
+    def flush(self) -> None:
+        self._inner.flush()
+
+    def close(self, account: Account | None) -> None:
+        self._inner.close(account)
 
 
 class _TextPrinter:
     """What bpftrace itself would print."""
 
-    def __init__(self, *, timestamps: bool) -> None:
+    def __init__(self, *, several: bool, timestamps: bool) -> None:
         from kubectl_trace.results.text import render
 
         self._render = render
         self._on_terminal = sys.stdout.isatty()
         self._begins_line = True
         self._timestamps = timestamps
-        self._probes = 0
-        self._where = ""
-        self._members = _Members()
+        self._several = several
+        self._nodes: set[str] = set()
+        self._namespaces: set[str] = set()
+        self._texts: list[str] = []
 
-    def show(self, record: Record) -> None:
-        if record.type in _ABOUT:
-            self._about(record)
-        elif record.type == "attached_probes":
-            self._probes = record.data["probes"]
-        elif record.type in _ERRORS:
-            note(error_text(record))
+    def show(self, result: Result) -> None:
+        if result.type == "start":
+            self._learn(result)
+        elif result.type == "program":
+            self._write(explained(result.data), result)
+        elif result.type == "printf":
+            data = result.data
+            self._write(data if isinstance(data, str) else "".join(data), result)
         else:
-            for container, text in self._texts(record):
-                self._write(self._prefixed(text, record.time, container))
+            self._write(self._render(Output(result.type, result.data)), result)
 
     def flush(self) -> None:
+        # Few writes, also where Python's own buffer is off.
+        texts, self._texts = "".join(self._texts), []
+        sys.stdout.write(texts)
         sys.stdout.flush()
 
-    def _texts(self, record: Record) -> Iterator[tuple[int, str]]:
-        """The record's text, in parts by container where it is of several."""
-        if record.type == "program":
-            yield 0, explained(record.data)
-        elif record.type != "printf":
-            yield 0, self._render(Output(record.type, record.data))
-        elif not self._members.several:
-            yield 0, record.data if isinstance(record.data, str) else "".join(record.data)
-        else:
-            yield from printed(record)
+    def close(self, account: Account | None) -> None:
+        self.flush()
 
-    def _prefixed(self, text: str, seconds: float, container: int) -> str:
-        """The text with container and time before each line that begins in it and isn't blank."""
-        member = self._members.get(container) if self._members.several else None
-        prefix = f"[pod/{member.pod}/{member.container}] " if member else ""
+    def _learn(self, start: Result) -> None:
+        containers = start.data.get("containers", ())
+        self._nodes.add(start.node)
+        self._namespaces |= {member["namespace"] for member in containers}
+        self._several = self._several or len(containers) > 1 or len(self._nodes) > 1
+
+    def _write(self, text: str, result: Result) -> None:
+        """Writes a text with time and place before each line that begins in it and isn't blank."""
+        prefix = self._place(result) if self._several else ""
         if self._timestamps:
-            prefix += timestamp(seconds) + " "
-        if not prefix:
-            return text
-        parts: list[str] = []
-        for line in re.findall(r"[^\n]*\n|[^\n]+", text):
-            parts += [prefix, line] if self._begins_line and line.strip() else [line]
-            self._begins_line = line.endswith("\n")
-        return "".join(parts)
+            prefix += timestamp(result.time) + " "
+        if prefix:
+            parts: list[str] = []
+            for line in re.findall(r"[^\n]*\n|[^\n]+", text):
+                parts += [prefix, line] if self._begins_line and line.strip() else [line]
+                self._begins_line = line.endswith("\n")
+            text = "".join(parts)
+        self._texts.append(escape(text) if self._on_terminal else text)
 
-    def _write(self, text: str) -> None:
-        if self._on_terminal:
-            text = escape(text)
-        sys.stdout.write(text)
-
-    def _about(self, record: Record) -> None:
-        if record.type == "stderr":
-            note(record.data)
-        elif record.type == "start":
-            if record.data["version"] != __version__:
-                note(f"the runner is version {record.data['version']}, this client {__version__}")
-            self._members.begin(record.data)
-            self._where = (
-                f"on {record.data['node']} (bpftrace {record.data['bpftrace']}, "
-                f"Linux {record.data['kernel']})"
-            )
-        elif record.type == "ready":
-            # How many probes matched is news; 0.24 and later say it on stderr themselves.
-            plural = "" if self._probes == 1 else "s"
-            note(f"attached {self._probes} probe{plural} {self._where}")
-            if self._probes >= _MANY_PROBES:
-                note(
-                    f"detaching {self._probes} probes takes the kernel a while; one that sees the "
-                    "same, such as tracepoint:raw_syscalls:sys_enter, is quicker"
-                )
-        elif record.type == "scope":
-            self._members.change(record.data)
-            for happened in ("joined", "left"):
-                for each in record.data[happened]:
-                    container = f"container {each['container']} of pod {each['pod']}"
-                    note(f"{container} {'joins' if happened == 'joined' else 'leaves'} the scope")
-        elif record.type == "stopping" and record.data["reason"] == "deadline":
-            note("the deadline is over, collecting maps")
+    def _place(self, result: Result) -> str:
+        if result.pod:
+            namespace = result.namespace if len(self._namespaces) > 1 else ""
+            parts = ("pod", namespace, result.pod, result.container)
+            return f"[{'/'.join(filter(None, parts))}] "
+        return f"[node/{result.node}] " if result.node else ""
 
 
 class _JsonPrinter:
-    """One JSON object a line: time, node, bpftrace's own type and data; docs/json.md."""
+    """One JSON object a line; docs/json.md."""
 
     def __init__(self) -> None:
-        self._node = ""
-        self._members = _Members()
         self._encode = msgspec.json.Encoder().encode
         self._on_terminal = sys.stdout.isatty()
+        self._lines: list[bytes] = []
 
-    def show(self, record: Record) -> None:
-        if record.type == "start":
-            self._node = record.data["node"]
-            self._members.begin(record.data)
-        elif record.type == "scope":
-            self._members.change(record.data)
-        elif record.type == "stderr":
-            note(record.data)
+    def show(self, result: Result) -> None:
+        if result.type == "stderr":
+            note(f"{result.node}: {result.data}" if result.node else result.data)
             return
-        pieces = printed(record) if record.type == "printf" else [(0, record.data)]
-        for container, data in pieces:
-            line: dict[str, Any] = {"time": timestamp(record.time), "node": self._node}
-            if member := self._members.get(container):
-                line |= {
-                    "namespace": member.namespace,
-                    "pod": member.pod,
-                    "container": member.container,
-                }
-            line |= {"type": record.type, "data": data}
-            encoded = self._encode(line)
-            if self._on_terminal:
-                encoded = escape_json(encoded.decode()).encode()
-            sys.stdout.buffer.write(encoded + b"\n")
+        several = result.type == "printf" and not isinstance(result.data, str)
+        for data in result.data if several else (result.data,):
+            self._write(as_line(result, data))
 
     def flush(self) -> None:
+        # Few writes, also where Python's own buffer is off.
+        lines, self._lines = b"".join(self._lines), []
+        sys.stdout.buffer.write(lines)
         sys.stdout.buffer.flush()
 
+    def close(self, account: Account | None) -> None:
+        if account is not None:
+            import time
 
-class _Members:
-    """The containers of a runner's scope, by number."""
+            line = {"time": timestamp(time.time()), "type": "account", "data": account.as_data()}
+            self._write(line)
+        self.flush()
 
-    def __init__(self) -> None:
-        self._known: dict[int, Member] = {}
-
-    @property
-    def several(self) -> bool:
-        """Whether it matters which container a text is of."""
-        return len(self._known) > 1
-
-    def begin(self, start: Any) -> None:
-        self._learn(start.get("containers", ()))
-
-    def change(self, scope: Any) -> None:
-        self._learn(scope["joined"])
-
-    def get(self, number: int) -> Member | None:
-        return self._known.get(number)
-
-    def _learn(self, members: Any) -> None:
-        for member in msgspec.convert(members, list[Member]):
-            self._known[member.number] = member
+    def _write(self, line: dict[str, Any]) -> None:
+        encoded = self._encode(line)
+        if self._on_terminal:
+            encoded = escape_json(encoded.decode()).encode()
+        self._lines.append(encoded + b"\n")
 
 
-def printed(record: Record) -> Iterator[tuple[int, str]]:
-    """The texts of a `printf` record, each with its container's number."""
-    texts = [record.data] if isinstance(record.data, str) else record.data
-    if isinstance(record.container, int):
-        return zip(itertools.repeat(record.container), texts, strict=False)
-    return zip(record.container, texts, strict=True)
+class _YamlPrinter:
+    """The account, and the maps as they were last, as one YAML document at the end."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
+        self._maps: dict[tuple[str, ...], dict[str, Any]] = {}
+
+    def show(self, result: Result) -> None:
+        if self._report.shows(result) or not isinstance(result.data, dict):
+            return
+        line = as_line(result, result.data)
+        for name in result.data:
+            place = (name, result.node, result.namespace, result.pod, result.container)
+            self._maps[place] = line
+
+    def flush(self) -> None:
+        """Everything comes at the end."""
+
+    def close(self, account: Account | None) -> None:
+        if account is None:
+            return
+        import yaml
+
+        document = {**account.as_data(), "maps": list(self._maps.values())}
+        yaml.safe_dump(document, sys.stdout, sort_keys=False, allow_unicode=True)
+        sys.stdout.flush()
+
+
+def as_line(result: Result, data: Any) -> dict[str, Any]:
+    """A result as a JSON object: only the fields that say something."""
+    line: dict[str, Any] = {"time": timestamp(result.time)}
+    if result.node:
+        line["node"] = result.node
+    if result.pod:
+        line["namespace"] = result.namespace
+        line["pod"] = result.pod
+        if result.container:
+            line["container"] = result.container
+    if result.missing:
+        line["missing"] = result.missing
+    return line | {"type": result.type, "data": data}
 
 
 def explained(program: Any) -> str:
@@ -219,22 +251,3 @@ def explained(program: Any) -> str:
     )
     head = f"// Changed, by line and column of your program:\n{reasons}" if reasons else ""
     return f"{head or '// Runs as it is.'}\n{program['text'].rstrip()}\n"
-
-
-def timestamp(seconds: float) -> str:
-    """Seconds since 1970 as RFC 3339 in UTC, with microseconds."""
-    moment = datetime.fromtimestamp(seconds, UTC)
-    return moment.isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
-def error_text(record: Record) -> str:
-    """What bpftrace says on stderr about lost events and errors while it runs."""
-    data = record.data
-    if record.type == "lost_events":
-        return f"Lost {data['events']} events"
-    where = ":".join(str(data[key]) for key in ("filename", "line", "col") if key in data)
-    said = data.get("msg") or f"return code {data.get('retcode')}"
-    helper = (
-        f" (helper {data['helper']}, retcode {data.get('retcode')})" if "helper" in data else ""
-    )
-    return f"{where}: {said}{helper}" if where else f"{said}{helper}"

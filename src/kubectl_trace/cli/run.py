@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubectl_trace._version import __version__
-from kubectl_trace.cli.arguments import duration, note, verb_parser
-from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, TraceError, UsageError
+from kubectl_trace.cli.arguments import FORMATS, duration, note, verb_parser
+from kubectl_trace.errors import UsageError
 from kubectl_trace.image import IMAGE
 
 if TYPE_CHECKING:
     import argparse
 
     from kubectl_trace.cli.arguments import Parser
-    from kubectl_trace.cli.cluster import Cluster
-    from kubectl_trace.kube.client import Object
-    from kubectl_trace.kube.job import JobOptions
-    from kubectl_trace.kube.targets import Target
+    from kubectl_trace.kube.targets import Targets
     from kubectl_trace.trace import Trace
 
 _EXAMPLES = """\
   # print a line for each request that an nginx pod accepts; Ctrl-C ends it
   kubectl trace run pod/nginx-0 -a -e 'uprobe:/usr/sbin/nginx:ngx_event_accept { printf("new client request!\\n"); }'
-  # count what nginx reads, in a program from a file; the map is printed at the end
+  # count what all pods of a Deployment read, on all their nodes; one map is printed at the end
   kubectl trace run deploy/nginx -a -f read.bt
-  # ten busiest programs of a node, after half a minute
-  kubectl trace run node/node-a -a --deadline 30s -e 'tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }'
+  # the same by pod, and each second as it grows
+  kubectl trace run deploy/nginx -a --by pod -f read.bt
+  kubectl trace run deploy/nginx -a --watch -f read.bt
+  # pods by their labels; the whole session is kept for `kubectl trace replay`
+  kubectl trace run -l app=nginx -a --save nginx.session -e 'uprobe:/usr/sbin/nginx:ngx_unix_recv { @[pid] = count(); }'
+  # busiest programs of all nodes, after half a minute
+  kubectl trace run --all-nodes -a --deadline 30s -e 'tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }'
   # in the background: note the ID, look later
   kubectl trace run node/node-a -f opens.bt
   # positional parameters and bpftrace's own options come after --
@@ -47,17 +46,27 @@ def parser() -> Parser:
     """The verb's command line."""
     result = verb_parser(
         "run",
-        "Run a bpftrace program on a target: NODE, node/NAME, pod/NAME, deploy/NAME (one of its\n"
-        "ready pods), local (this machine) or local/PID. On a pod it sees the container's events and\n"
-        "no others, and paths in attach points are the container's. $container_pid is the PID, on\n"
-        "the node, of the container's first process.",
+        "Run a bpftrace program on targets: pod/NAME, deploy/, sts/, ds/, rs/, job/ or svc/NAME (all\n"
+        "their pods, also those that come later), -l SELECTOR, NODE or node/NAME, --all-nodes, local\n"
+        "(this machine) or local/PID. Of pods it sees the containers' events and no others, and paths\n"
+        "in attach points are the containers'. Maps of several nodes are merged into one.\n"
+        "$container_pid is the PID, on the node, of the container's first process.",
         _EXAMPLES,
-        "TARGET [CONTAINER] (-e PROGRAM | -f FILE) [-a] [flags] [-- OPTIONS PARAMETERS]",
+        "TARGET... [CONTAINER] (-e PROGRAM | -f FILE) [-a] [flags] [-- OPTIONS PARAMETERS]",
     )
     add = result.add_argument
-    add("target", metavar="TARGET", help="where to trace")
-    add("container_inline", metavar="CONTAINER", nargs="?", default="", help="the same as -c")
-    add("-c", "--container", default="", help="container of the pod; default: see docs/targets.md")
+    add("targets", metavar="TARGET", nargs="*", help="where to trace; docs/targets.md")
+
+    targets = result.add_argument_group("targets")
+    add = targets.add_argument
+    add("-l", "--selector", default=None, help="pods with these labels; after `nodes`: nodes")
+    add("-A", "--all-namespaces", action="store_true", help="the selector's pods of all namespaces")
+    add("--all-nodes", action="store_true", help="every node")
+    add("-c", "--container", default="", help="container of the pods; default: docs/targets.md")
+    add("--all-containers", action="store_true", help="all containers of the pods")
+    add("--max-nodes", type=int, default=20, metavar="N", help="no more nodes unasked (20)")
+    add("-y", "--yes", action="store_true", help="more nodes are fine")
+    add("--require-all", action="store_true", help="fail if a node can't begin")
 
     program = result.add_argument_group("program (one of)")
     add = program.add_argument
@@ -79,9 +88,14 @@ def parser() -> Parser:
     add(
         *("-o", "--output"),
         default="text",
-        choices=["text", "json", "yaml", "stdout"],
-        help="text or json; of a dry run yaml or json",
+        choices=[*FORMATS, "stdout"],
+        help="text, json, csv, yaml or folded; of a dry run yaml or json; docs/outputs.md",
     )
+    add("--by", default="", choices=["node", "pod", "container"], help="maps split by these")
+    add("--watch", action="store_true", help="a live view of the maps, on a terminal")
+    add("--save", default="", metavar="FILE", help="keep the session for `kubectl trace replay`")
+    add("--strict", action="store_true", help="exit code 8 if anything was lost")
+    add("-q", "--quiet", action="store_true", help="no progress while starting")
     add("--deadline", type=duration, default=3600.0, metavar="TIME", help="stop after (1h)")
     add(
         "--deadline-grace-period",
@@ -117,6 +131,8 @@ _SELECTOR_HELP = (
 )
 
 
+_REFRESH = 0.5  # seconds between two looks at the maps of a live view
+
 _SCOPE_NEXT_HELP = "limit sched_switch to the task that gets the CPU, not the one that leaves it"
 
 
@@ -124,70 +140,95 @@ def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from kubectl_trace.kube import targets
 
-    target = targets.parse(arguments.target)
-    container = _container(arguments, target)
-    _check(arguments, target)
-    trace = _trace(arguments, target)
-    if target.kind == "local":
-        return _run_local(arguments, target, trace)
+    chosen = targets.parse(
+        arguments.targets,
+        selector=arguments.selector,
+        all_nodes=arguments.all_nodes,
+        all_namespaces=arguments.all_namespaces,
+        container=arguments.container,
+        all_containers=arguments.all_containers,
+    )
+    _check(arguments, chosen)
+    _check_output(arguments, chosen)
+    trace = _trace(arguments, chosen)
+    if chosen.is_local:
+        return _run_local(arguments, chosen, trace)
     from kubectl_trace.cli.cluster import Cluster
+    from kubectl_trace.cli.launch import launch
 
     with Cluster(arguments) as cluster:
-        return _run_in_cluster(arguments, cluster, target, container, trace)
+        return launch(arguments, cluster, chosen, trace)
 
 
-def _container(arguments: argparse.Namespace, target: Target) -> str:
-    if arguments.container and arguments.container_inline:
-        raise UsageError("specify the container as an argument or with -c, not both")
-    container = str(arguments.container or arguments.container_inline)
-    if container and target.kind in ("node", "local"):
-        raise UsageError(f"{target} has no containers: leave {container!r} away")
-    return container
+def _check_output(arguments: argparse.Namespace, targets: Targets) -> None:
+    """What is shown, and how.
 
-
-def _check(arguments: argparse.Namespace, target: Target) -> None:
-    if arguments.tracer != "bpftrace":
-        raise UsageError(f"unknown tracer {arguments.tracer!r}; there is bpftrace")
+    Raises:
+        UsageError: flags that don't go together.
+    """
     if arguments.output == "stdout":  # as the original calls it
         arguments.output = "text"
-    formats = ("yaml", "json") if arguments.dry_run == "client" else ("text", "json")
-    if arguments.dry_run == "client" and arguments.output == "text":
-        arguments.output = "yaml"
-    if arguments.output not in formats:
-        raise UsageError(f"-o {arguments.output}: there is {' and '.join(formats)}")
+    if arguments.dry_run == "client":
+        if arguments.output == "text":
+            arguments.output = "yaml"
+        if arguments.output not in ("yaml", "json"):
+            raise UsageError(f"-o {arguments.output}: of a dry run there is yaml and json")
+    follows = arguments.attach or arguments.explain or targets.is_local
+    for name in ("by", "watch", "save", "strict"):
+        if getattr(arguments, name) and not follows:
+            raise UsageError(f"--{name} is for a trace that is followed: -a")
+    if arguments.by in ("pod", "container") and (not targets.has_scope or arguments.no_scope):
+        raise UsageError(f"--by {arguments.by}: {targets} has no containers to tell apart")
+    if arguments.by and targets.is_local:
+        raise UsageError(f"--by {arguments.by}: {targets} is one machine")
+    if arguments.watch:
+        if arguments.output != "text":
+            raise UsageError(f"--watch is a view of its own: leave -o {arguments.output} away")
+        from kubectl_trace.cli.live import check_terminal
+
+        check_terminal()
+
+
+def _check(arguments: argparse.Namespace, targets: Targets) -> None:
+    if arguments.tracer != "bpftrace":
+        raise UsageError(f"unknown tracer {arguments.tracer!r}; there is bpftrace")
     if bool(arguments.patch) != bool(arguments.patch_type):
         raise UsageError("--patch and --patch-type go together")
     if arguments.patch_type not in ("", "json", "merge", "strategic"):
         raise UsageError(f"--patch-type {arguments.patch_type}: json, merge or strategic")
     if arguments.deadline <= 0:
         raise UsageError("--deadline must be more than 0: a trace always ends")
-    if target.kind in ("node", "local") and arguments.process_selector:
-        raise UsageError(f"--process-selector chooses a process of a container; {target} has none")
+    if arguments.max_nodes < 1:
+        raise UsageError("--max-nodes must be 1 or more")
+    has_containers = targets.has_scope and not targets.is_local
+    if not has_containers and arguments.process_selector:
+        raise UsageError(f"--process-selector chooses a process of a container; {targets} has none")
     if arguments.no_scope and arguments.scope_next:
         raise UsageError("--scope-next limits sched_switch to the scope; --no-scope has none")
-    if target.kind == "node" and arguments.scope_next:
-        raise UsageError(f"{target} has no scope: all its tasks are seen")
-    if target.kind == "local":
+    if not targets.has_scope and not targets.is_local and arguments.scope_next:
+        raise UsageError(f"{targets} has no scope: all its tasks are seen")
+    if targets.is_local:
         for name in ("patch", "fetch_headers", "target_namespace", "image_pull_secret"):
             if getattr(arguments, name):
-                raise UsageError(f"--{name.replace('_', '-')} means nothing for {target}")
+                raise UsageError(f"--{name.replace('_', '-')} means nothing for {targets}")
     if arguments.process_selector:
         from kubectl_trace.runner.processes import parse_selector
 
         parse_selector(arguments.process_selector)
 
 
-def _trace(arguments: argparse.Namespace, target: Target) -> Trace:
+def _trace(arguments: argparse.Namespace, targets: Targets) -> Trace:
     from kubectl_trace.cli import program_input
     from kubectl_trace.program import attach
     from kubectl_trace.trace import PROTOCOL, Trace
 
     program, name = program_input.program(arguments)
-    has_scope = target.kind != "node" and bool(target.name)  # `local` has no name
+    has_scope = targets.has_scope
+    several = not targets.is_single or targets.all_containers
     parts = program_input.checked(program, name, limited=has_scope and not arguments.no_scope)
     if not has_scope and attach.uses_container_pid(parts):
         raise UsageError(
-            f"$container_pid has no meaning for {target}; trace a pod (pod/NAME) or a process "
+            f"$container_pid has no meaning for {targets}; trace a pod (pod/NAME) or a process "
             "(local/PID)"
         )
     if "/proc//" in program:
@@ -210,140 +251,35 @@ def _trace(arguments: argparse.Namespace, target: Target) -> Trace:
         parameters=(*arguments.args, *parameters),
         bpftrace_options=tuple(options),
         environment=program_input.environment(arguments.env),
-        pid=int(target.name) if target.kind == "local" and target.name else 0,
+        pid=int(targets.each[0].name or 0) if targets.is_local else 0,
         process_selector=arguments.process_selector,
         scope=not arguments.no_scope,
         scope_next=arguments.scope_next,
         explain=arguments.explain,
+        merge=several or arguments.watch or arguments.by in ("pod", "container"),
+        split=several
+        and has_scope
+        and not arguments.no_scope
+        and bool(arguments.by in ("pod", "container") or arguments.save),
+        refresh=_REFRESH if arguments.watch else 0,
         deadline=arguments.deadline,
         grace=arguments.deadline_grace_period,
-        attached=arguments.attach or arguments.explain or target.kind == "local",
+        attached=arguments.attach or arguments.explain or targets.is_local,
         protocol=PROTOCOL,
         client_version=__version__,
     )
 
 
-def _run_local(arguments: argparse.Namespace, target: Target, trace: Trace) -> int:
+def _run_local(arguments: argparse.Namespace, targets: Targets, trace: Trace) -> int:
     if arguments.dry_run == "client":
-        raise UsageError(f"{target} creates no objects")
+        raise UsageError(f"{targets} creates no objects")
     from kubectl_trace.cli.follow import Interrupts, follow
-    from kubectl_trace.cli.printer import printer
+    from kubectl_trace.cli.launch import session, shown
     from kubectl_trace.runner.local import LocalRunner
 
     with Interrupts(owned=True) as interrupts:
+        saved = session(arguments, targets, trace)
         note(f"trace {trace.id} created")
-        shown = printer(arguments.output)
-        return follow(LocalRunner(trace), shown, interrupts, grace=trace.grace)
-
-
-def _run_in_cluster(
-    arguments: argparse.Namespace,
-    cluster: Cluster,
-    target: Target,
-    container: str,
-    trace: Trace,
-) -> int:
-    import msgspec
-
-    from kubectl_trace.kube import job as jobs
-    from kubectl_trace.kube import targets, traces
-
-    namespace = cluster.namespace
-    placement = targets.resolve(
-        cluster.client, target, arguments.target_namespace or namespace, container
-    )
-    if placement.note:
-        note(placement.note)
-    if arguments.fetch_headers and "#include" not in trace.program:
-        note("the program includes no headers: BTF says all that it needs, nothing is fetched")
-        arguments.fetch_headers = False
-    trace = msgspec.structs.replace(trace, containers=placement.containers)
-    manifest = jobs.job(trace, placement, _job_options(arguments, cluster, target))
-    if arguments.patch:
-        from kubectl_trace.kube.patch import patched
-
-        manifest = patched(manifest, _patch_text(arguments.patch), arguments.patch_type)
-    if arguments.dry_run == "client":
-        _print_objects([manifest, jobs.config_map(trace, manifest)], arguments.output)
-        return Exit.DONE
-    if trace.attached:
-        return _create_and_follow(arguments, cluster, trace, manifest)
-    traces.create(cluster.client, trace, manifest)
-    print(f"trace {trace.id} created")
-    return Exit.DONE
-
-
-def _create_and_follow(
-    arguments: argparse.Namespace, cluster: Cluster, trace: Trace, manifest: Object
-) -> int:
-    from kubectl_trace.cli.follow import Interrupts, NeverStarted, follow
-    from kubectl_trace.cli.printer import printer
-    from kubectl_trace.kube import traces
-    from kubectl_trace.kube.stream import TraceStream
-
-    shown = printer(arguments.output)
-    stream = TraceStream(
-        cluster.client, cluster.namespace, trace.id, timeout=arguments.timeout, owned=True
-    )
-    with Interrupts(owned=True) as interrupts:
-        traces.create(cluster.client, trace, manifest)
-        note(f"trace {trace.id} created")
-        try:
-            code = follow(stream, shown, interrupts, grace=trace.grace)
-        except (TraceError, KeyboardInterrupt) as error:
-            if not stream.started or isinstance(error, NeverStarted | ForbiddenError):
-                # It never ran, or runs without a client to stop it: nothing worth reading later.
-                _take_back(cluster, manifest)
-            raise
-    if trace.explain:
-        _take_back(cluster, manifest)
-    return code
-
-
-def _take_back(cluster: Cluster, manifest: Object) -> None:
-    from kubectl_trace.kube import traces
-
-    try:
-        traces.delete(cluster.client, cluster.namespace, manifest["metadata"]["name"], now=True)
-    except NotFoundError:
-        return
-    except TraceError as error:
-        note(f"the trace's objects are still there: {error}")
-
-
-def _job_options(arguments: argparse.Namespace, cluster: Cluster, target: Target) -> JobOptions:
-    from kubectl_trace.kube.job import JobOptions
-
-    return JobOptions(
-        namespace=cluster.namespace,
-        target=str(target),
-        owner=cluster.user or os.environ.get("USER", ""),
-        service_account=arguments.serviceaccount,
-        image=arguments.imagename,
-        init_image=arguments.init_imagename or arguments.imagename,
-        image_pull_policy=arguments.image_pull_policy,
-        image_pull_secret=arguments.image_pull_secret,
-        ttl=int(arguments.ttl),
-        fetch_headers=arguments.fetch_headers,
-        headers_mirror=arguments.headers_mirror,
-        privileged=arguments.privileged,
-    )
-
-
-def _patch_text(file: str) -> str:
-    try:
-        return Path(file).read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(f"--patch {file}: {error}") from error
-
-
-def _print_objects(objects: list[Object], output_format: str) -> None:
-    if output_format == "json":
-        import msgspec
-
-        listed = {"apiVersion": "v1", "kind": "List", "items": objects}
-        print(msgspec.json.format(msgspec.json.encode(listed), indent=4).decode())
-        return
-    import yaml
-
-    yaml.safe_dump_all(objects, sys.stdout, sort_keys=False)
+        runner = LocalRunner(trace)
+        view = shown(arguments, interrupts, nodes=1, several=False, saved=saved)
+        return follow(runner, view, interrupts, grace=trace.grace)

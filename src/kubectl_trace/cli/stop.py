@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubectl_trace.cli.arguments import complain, verb_parser
+from kubectl_trace.cli.arguments import complain, note, verb_parser
 from kubectl_trace.errors import Exit, TraceError
 
 if TYPE_CHECKING:
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
 
     from kubectl_trace.cli.arguments import Parser
     from kubectl_trace.cli.cluster import Cluster
+    from kubectl_trace.kube.control import ControlChannel
+    from kubectl_trace.kube.traces import Part
+
+_AT_ONCE = 10  # runners that are told at the same time
 
 _EXAMPLES = """\
   # stop a trace; its maps are in its log then
@@ -49,9 +53,10 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _stop(cluster: Cluster, text: str) -> str:
+    from concurrent.futures import ThreadPoolExecutor
+    from contextlib import ExitStack
+
     from kubectl_trace.kube import traces
-    from kubectl_trace.kube.control import ControlChannel
-    from kubectl_trace.trace import Stop
 
     found = traces.find(cluster.client, cluster.namespace, text)
     phase = traces.status(found).phase
@@ -60,13 +65,28 @@ def _stop(cluster: Cluster, text: str) -> str:
     if phase == "Terminating":
         traces.wait_for_end(cluster.client, found)
         return f"{found.id} was being deleted"
-    if found.pod is None or phase == "Pending":
-        traces.delete(cluster.client, found.namespace, found.name, now=True)
+    running = [part for part in found.parts if traces.part_status(part).phase == "Running"]
+    if not running:
+        traces.delete(cluster.client, found, now=True)
         return f"{found.id} had not started; deleted"
-    channel = ControlChannel(cluster.client, found.namespace, found.pod["metadata"]["name"])
-    try:
-        channel.send(Stop())
+    for part in found.parts:
+        if traces.part_status(part).phase == "Pending":
+            traces.delete_job(cluster.client, found.namespace, part.name, now=True)
+            note(f"{part.node}: had not started; deleted")
+    with ThreadPoolExecutor(_AT_ONCE) as pool, ExitStack() as stack:
+        for channel in pool.map(lambda part: _told(cluster, part), running):
+            stack.callback(channel.close)
         traces.wait_for_end(cluster.client, found)
-    finally:
-        channel.close()
     return f"{found.id} stopped"
+
+
+def _told(cluster: Cluster, part: Part) -> ControlChannel:
+    """A runner told to stop; the channel stays open until it has ended."""
+    from kubectl_trace.kube.control import ControlChannel
+    from kubectl_trace.trace import Stop
+
+    assert part.pod is not None
+    metadata = part.pod["metadata"]
+    channel = ControlChannel(cluster.client, metadata["namespace"], metadata["name"])
+    channel.send(Stop())
+    return channel

@@ -12,7 +12,7 @@ from kubectl_trace.image import IMAGE
 
 if TYPE_CHECKING:
     from kubectl_trace.kube.client import Object
-    from kubectl_trace.kube.targets import Placement
+    from kubectl_trace.kube.placement import Placement
     from kubectl_trace.trace import Trace
 
 NAME_PREFIX = "kubectl-trace-"
@@ -25,6 +25,8 @@ ANNOTATION_TRACER = "iovisor.org/kubectl-trace-tracer"
 ANNOTATION_PROGRAM_HASH = "iovisor.org/kubectl-trace-program-sha256"
 ANNOTATION_NODE = "iovisor.org/kubectl-trace-node"
 ANNOTATION_ATTACHED = "iovisor.org/kubectl-trace-attached"
+
+_ID_LENGTH = 36  # a UUID's characters
 
 CONTAINER = "kubectl-trace"
 INIT_CONTAINER = "kubectl-trace-init"
@@ -60,30 +62,36 @@ class JobOptions:
     privileged: bool = False
 
 
-def name_of(trace_id: str) -> str:
-    """The name of a trace's Job and ConfigMap."""
-    return NAME_PREFIX + trace_id
+def name_of(trace_id: str, node: str = "") -> str:
+    """The name of a trace's Job and ConfigMap.
+
+    `node`: of a trace that may run on several nodes, which of them: no name may be longer than 63
+    characters, a node's may be 253.
+    """
+    name = NAME_PREFIX + trace_id
+    return f"{name}-{hashlib.sha256(node.encode()).hexdigest()[:8]}" if node else name
 
 
 def id_of(text: str) -> str:
-    """The trace ID in a trace's ID or name, as the user may type either."""
-    return text.removeprefix(NAME_PREFIX)
+    """The trace ID in a trace's ID, its name or the name of one of its Jobs."""
+    text = text.removeprefix(NAME_PREFIX)
+    return text[:_ID_LENGTH] if len(text) == _ID_LENGTH + 9 else text
 
 
 def job(trace: Trace, placement: Placement, options: JobOptions) -> Object:
     """The Job that runs the trace on its node."""
-    metadata = _metadata(trace, placement, options)
-    grace = int(trace.grace)
+    name = name_of(trace.id, placement.node if trace.merge else "")
+    metadata = _metadata(trace, name, placement.node, options)
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
-        "metadata": {**metadata, "name": name_of(trace.id), "namespace": options.namespace},
+        "metadata": {**metadata, "name": name, "namespace": options.namespace},
         "spec": {
             "backoffLimit": 0,
             "ttlSecondsAfterFinished": options.ttl,
             # The runner keeps the deadline itself and collects the maps; where it can't, the Job
             # controller ends the pod.
-            "activeDeadlineSeconds": int(trace.deadline) + grace + _START_ALLOWANCE,
+            "activeDeadlineSeconds": int(trace.deadline + trace.grace) + _START_ALLOWANCE,
             "template": {
                 "metadata": {
                     **metadata,
@@ -93,39 +101,42 @@ def job(trace: Trace, placement: Placement, options: JobOptions) -> Object:
                         f"container.apparmor.security.beta.kubernetes.io/{CONTAINER}": "unconfined",
                     },
                 },
-                "spec": _pod_spec(trace, placement, options, grace),
+                "spec": _pod_spec(trace, name, placement.node, options),
             },
         },
     }
 
 
-def config_map(trace: Trace, owner: Object) -> Object:
-    """The ConfigMap with the trace's description, owned by its Job (as the API server gave it)."""
-    metadata = owner["metadata"]
+def config_map(trace: Trace, job: Object) -> Object:
+    """The ConfigMap with the trace's description, that its Job is to own (`owned`)."""
+    metadata = job["metadata"]
     return {
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
-            "name": name_of(trace.id),
+            "name": metadata["name"],
             "namespace": metadata["namespace"],
             "labels": metadata["labels"],
             "annotations": metadata["annotations"],
-            "ownerReferences": [
-                {
-                    "apiVersion": "batch/v1",
-                    "kind": "Job",
-                    "name": metadata["name"],
-                    "uid": metadata.get("uid", ""),
-                    "controller": True,
-                }
-            ],
         },
         "data": {_TRACE_FILE: msgspec.json.encode(trace).decode()},
     }
 
 
-def _metadata(trace: Trace, placement: Placement, options: JobOptions) -> Object:
-    names = {LABEL: name_of(trace.id), LABEL_ID: trace.id}
+def owned(config_map: Object, job: Object) -> Object:
+    """The ConfigMap as owned by its Job, which is as the API server gave it: it goes with it."""
+    owner = {
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "name": job["metadata"]["name"],
+        "uid": job["metadata"]["uid"],
+        "controller": True,
+    }
+    return {**config_map, "metadata": {**config_map["metadata"], "ownerReferences": [owner]}}
+
+
+def _metadata(trace: Trace, name: str, node: str, options: JobOptions) -> Object:
+    names = {LABEL: name, LABEL_ID: trace.id}
     return {
         "labels": names,
         "annotations": {
@@ -133,16 +144,16 @@ def _metadata(trace: Trace, placement: Placement, options: JobOptions) -> Object
             ANNOTATION_TARGET: options.target,
             ANNOTATION_OWNER: options.owner,
             ANNOTATION_TRACER: "bpftrace",
-            ANNOTATION_NODE: placement.node,
+            ANNOTATION_NODE: node,
             ANNOTATION_ATTACHED: "true" if trace.attached else "false",
             ANNOTATION_PROGRAM_HASH: hashlib.sha256(trace.program.encode()).hexdigest(),
         },
     }
 
 
-def _pod_spec(trace: Trace, placement: Placement, options: JobOptions, grace: int) -> Object:
+def _pod_spec(trace: Trace, name: str, node: str, options: JobOptions) -> Object:
     volumes: list[Object] = [
-        {"name": "trace", "configMap": {"name": name_of(trace.id)}},
+        {"name": "trace", "configMap": {"name": name}},
         {"name": "tracefs", "hostPath": {"path": "/sys/kernel/tracing"}},
         {"name": "cgroup", "hostPath": {"path": "/sys/fs/cgroup"}},
         {"name": "tmp", "emptyDir": {}},
@@ -182,9 +193,9 @@ def _pod_spec(trace: Trace, placement: Placement, options: JobOptions, grace: in
         "serviceAccountName": options.service_account,
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": grace + 10,
+        "terminationGracePeriodSeconds": int(trace.grace) + 10,
         "tolerations": [{"operator": "Exists"}],
-        "affinity": _on_node(placement.node),
+        "affinity": _on_node(node),
         "containers": [container],
         "volumes": volumes,
     }

@@ -1,10 +1,11 @@
-"""A trace in the cluster, followed: its pod watched, its log read from byte 0, its stdin held."""
+"""One runner of a trace, followed: its pod's states, its log read from byte 0, its stdin held."""
 
 from __future__ import annotations
 
 import contextlib
 import threading
 import time
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import (
@@ -18,16 +19,17 @@ from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube import traces
 from kubectl_trace.kube.client import UnavailableError
 from kubectl_trace.kube.control import ControlChannel
-from kubectl_trace.results.events import Ended, Notice, Records
+from kubectl_trace.kube.watch import RECONNECT
+from kubectl_trace.results.events import Ended, Notice, Progress, Records
 from kubectl_trace.results.reader import RecordReader
-from kubectl_trace.trace import Hello, Stop
+from kubectl_trace.trace import Hello, Scope, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kubectl_trace.kube.client import Client, Object, Stream
     from kubectl_trace.results.events import Sink
-    from kubectl_trace.trace import Control
+    from kubectl_trace.trace import Container, Control
 
 # Waiting reasons that time does not cure, or that have been tried more than once already.
 _HOPELESS = {
@@ -42,48 +44,92 @@ _HOPELESS = {
 _FIRST_DELAY = 0.1  # seconds before a log that broke off is read again; doubled each time
 _HELLO_TIMEOUT = 15.0
 """Seconds for the kubelet to let us attach; the runner waits for a client twice as long."""
+_AWAY = 30.0
+"""Seconds that a runner out of reach is waited for when there is nothing else to wait for."""
 
 
-class TraceStream:
-    """Follows one trace from its creation to its summary record, in threads of its own."""
+class RunnerStream:
+    """Follows one runner from its creation to its summary record, in threads of its own."""
 
     def __init__(
-        self, client: Client, namespace: str, trace_id: str, *, timeout: float, owned: bool
+        self,
+        client: Client,
+        namespace: str,
+        name: str,
+        node: str,
+        *,
+        timeout: float,
+        owned: bool,
+        containers: tuple[Container, ...],
+        sink: Sink,
+        on_end: Callable[[RunnerStream], None],
     ) -> None:
-        """`timeout`: seconds for the runner to start. `owned`: the trace shall end with us."""
+        """Is told the states of the runner's pod by `on_pod`, and says all else to the sink.
+
+        Args:
+            client: The API server.
+            namespace: Where the trace's objects are.
+            name: The Job's name.
+            node: The node's name.
+            timeout: Seconds for the runner to start.
+            owned: The runner shall end with us.
+            containers: The scope that it starts with.
+            sink: Takes the events.
+            on_end: Called once, after the runner's `Ended`.
+        """
+        self.name = name
+        self.node = node
+        self.ended = False
         self._client = client
         self._namespace = namespace
-        self._id = trace_id
-        self._name = jobs.name_of(trace_id)
-        self._pods = f"/api/v1/namespaces/{namespace}/pods"
-        self._selector = {"labelSelector": f"{jobs.LABEL_ID}={trace_id}"}
         self._timeout = timeout
         self._owned = owned
+        self._containers = self._first_containers = containers
+        self._sink = sink
+        self._on_end = on_end
         self._reader = RecordReader()
         self._channel: ControlChannel | None = None
         self._channel_lock = threading.Lock()
-        self._pod_name = ""
+        self._end_lock = threading.Lock()
+        self._states: SimpleQueue[Object | TraceError | None] = SimpleQueue()
+        self._pod: Object | None = None
+        self._is_gone = False
         self._stream: Stream | None = None
         self._started = threading.Event()
+        self._forbidden = False
+        self._greeted = False
         self._closed = False
+        self._alone_since: float | None = None
         self._shown = ""  # the last trouble that the user was told of
-
-    @property
-    def lost_in_transport(self) -> int:
-        """Records that the runner numbered and that never came."""
-        return self._reader.lost
 
     @property
     def started(self) -> bool:
         """Whether the runner's container has run."""
         return self._started.is_set()
 
-    def start(self, sink: Sink) -> None:
-        """Begins to follow; events go to the sink from now on."""
-        for work in (self._follow, self._watch_job_events, _prepare_control):
-            threading.Thread(
-                target=self._guarded, args=(work, sink), name=work.__name__, daemon=True
-            ).start()
+    @property
+    def is_worthless(self) -> bool:
+        """Whether it has not run, or runs without a client to stop it: nothing to read later."""
+        return not self.started or self._forbidden
+
+    def start(self) -> None:
+        """Begins to follow."""
+        self._in_thread(self._follow)
+
+    def on_pod(self, pod: Object) -> None:
+        """The runner's pod is this now."""
+        self._pod = pod
+        if not self.started:
+            self._states.put(pod)
+
+    def on_pod_gone(self) -> None:
+        """There is no pod any more."""
+        self._is_gone = True
+        self._states.put(None)
+
+    def fail(self, error: TraceError) -> None:
+        """Gives up a runner that has not started; one that has is not touched."""
+        self._states.put(error)
 
     def send(self, message: Control) -> None:
         """Sends a message to the runner.
@@ -96,9 +142,37 @@ class TraceStream:
                 self._channel = ControlChannel(self._client, self._namespace, self._pod_name)
             self._channel.send(message)
 
+    def tell(self, message: Control) -> None:
+        """Sends a message from a thread of its own; a runner that can't be told to stop is lost."""
+
+        def work() -> None:
+            if self.ended:
+                return
+            try:
+                self.send(message)
+            except TraceError as error:
+                if not isinstance(message, Scope):
+                    raise
+                self._sink(
+                    Notice(f"pods that came or went can't be told to it: {error}", self.node)
+                )
+
+        self._in_thread(work)
+
+    def set_scope(self, containers: tuple[Container, ...]) -> None:
+        """Lets these containers be the runner's scope, at once or as soon as it runs."""
+        if containers != self._containers:
+            self._containers = containers
+            if self._greeted:
+                self.tell(Scope(containers))
+
+    def is_last(self) -> None:
+        """Nothing else is waited for: a runner out of reach is given up soon."""
+        self._alone_since = time.monotonic()
+
     def close(self) -> None:
-        """Ends the following, and an owned trace with it."""
-        if self._owned and self.started and not self._reader.ended:
+        """Ends the following, and an owned runner with it."""
+        if self._owned and self.started and not self.ended:
             # The end of its standard input says it, too, but only once we hold that.
             with contextlib.suppress(TraceError):
                 self.send(Stop())
@@ -108,69 +182,88 @@ class TraceStream:
         if self._channel is not None:
             self._channel.close()
 
-    def _guarded(self, work: Callable[[Sink], None], sink: Sink) -> None:
-        try:
-            work(sink)
-        except TraceError as error:
-            if not self._closed:
-                sink(Ended(error))
-        except Exception as error:
-            # Without its end the client would wait for ever.
-            sink(Ended(TraceError(f"kubectl trace itself failed: {error!r}")))
-            raise
+    @property
+    def _pod_name(self) -> str:
+        assert self._pod is not None
+        return str(self._pod["metadata"]["name"])
+
+    def _in_thread(self, work: Callable[[], None]) -> None:
+        def guarded() -> None:
+            try:
+                work()
+            except TraceError as error:
+                self._end(error)
+            except Exception as error:
+                # Without its end the client would wait for ever.
+                self._end(TraceError(f"kubectl trace itself failed: {error!r}"))
+                raise
+
+        threading.Thread(target=guarded, name=f"{self.node} {work.__name__}", daemon=True).start()
+
+    def _end(self, error: TraceError | None = None) -> None:
+        with self._end_lock:
+            if self.ended or self._closed:
+                return
+            self.ended = True
+        self._sink(Ended(self.node, self._reader.lost, error, self.started))
+        self._on_end(self)
 
     # From creation to the running container.
 
-    def _follow(self, sink: Sink) -> None:
-        pod = self._wait_for_start(sink)
-        self._pod_name = pod["metadata"]["name"]
+    def _follow(self) -> None:
+        self._wait_for_start()
         self._started.set()
-        if self._owned and not traces.has_terminated(pod):
-            threading.Thread(
-                target=self._guarded, args=(self._say_hello, sink), name="hello", daemon=True
-            ).start()
-        self._read_log(sink)
+        if self._owned and not self._has_terminated():
+            self._in_thread(self._say_hello)
+        self._read_log()
 
-    def _say_hello(self, sink: Sink) -> None:
+    def _say_hello(self) -> None:
         """Takes the runner's standard input; a runner that has ended meanwhile needs no hello."""
         end = time.monotonic() + _HELLO_TIMEOUT
-        while not (self._closed or self._reader.ended):
+        while not (self._closed or self.ended):
             try:
                 self.send(Hello())
             except ForbiddenError:
+                self._forbidden = True
                 raise
             except TraceError:
-                if traces.has_terminated(self._pod()):
+                if self._has_terminated() or self._is_gone:
                     return
                 if time.monotonic() > end:
                     raise
-                time.sleep(traces.RECONNECT)
+                time.sleep(RECONNECT)
             else:
+                self._greeted = True
+                if self._containers != self._first_containers:
+                    self.send(Scope(self._containers))
                 return
 
-    def _wait_for_start(self, sink: Sink) -> Object:
-        """The trace's pod, once its container runs or has ended."""
-        timer = threading.Timer(self._timeout, self._give_up, args=(sink,))
-        timer.daemon = True
-        timer.start()
-        try:
-            for pod in traces.pod_states(self._client, self._namespace, self._id):
-                if "running" in traces.runner_state(pod) or traces.has_terminated(pod):
-                    return pod
-                self._explain(pod, sink)
-        finally:
-            timer.cancel()
-        raise StartError("the trace's pod was deleted before it started")
+    def _wait_for_start(self) -> None:
+        """Waits until the runner's container runs or has ended."""
+        end = time.monotonic() + self._timeout
+        while True:
+            try:
+                pod = self._states.get(timeout=max(0.0, end - time.monotonic()))
+            except Empty:
+                raise self._not_in_time() from None
+            if isinstance(pod, TraceError):
+                raise pod
+            if pod is None:
+                raise StartError("the trace's pod was deleted before it started")
+            if "running" in traces.runner_state(pod) or traces.has_terminated(pod):
+                return
+            self._explain(pod)
 
-    def _explain(self, pod: Object, sink: Sink) -> None:
+    def _explain(self, pod: Object) -> None:
         status = traces.pod_status(pod)
         if status.phase == "Failed":
             raise StartError(self._failed_before_start(pod, status))
         text = f"{status.reason}: {status.message}" if status.message else status.reason
         if status.reason in _HOPELESS:
             raise StartError(text)
+        self._sink(Progress(self.node, status.reason or "waiting"))
         if status.message and text != self._shown:
-            sink(Notice(f"waiting: {text}"))
+            self._sink(Notice(f"waiting: {text}", self.node))
             self._shown = text
 
     def _failed_before_start(self, pod: Object, status: traces.Status) -> str:
@@ -180,105 +273,90 @@ class TraceStream:
         said = init_log(self._client, pod)
         return f"{text}\n{said}" if said else text
 
-    def _give_up(self, sink: Sink) -> None:
-        if self.started or self._closed:
-            return
+    def _not_in_time(self) -> StartError:
         text = f"not started within {self._timeout:g} s"
         why = self._shown or self._last_event()
-        sink(Ended(StartError(f"{text}: {why}" if why else text)))
+        return StartError(f"{text}: {why}" if why else text)
 
     def _last_event(self) -> str:
-        """What the cluster last complained about the trace's pod."""
+        """What the cluster last complained about the runner's pod."""
+        if self._pod is None:
+            return ""
         try:
-            pods = self._client.get(self._pods, self._selector)["items"]
             events = self._client.get(
                 f"/api/v1/namespaces/{self._namespace}/events",
-                {"fieldSelector": f"involvedObject.name={pods[0]['metadata']['name']}"},
+                {"fieldSelector": f"involvedObject.name={self._pod_name}"},
             )["items"]
-        except (TraceError, IndexError):
+        except TraceError:
             return ""
         warnings = [event for event in events if event.get("type") == "Warning"]
         if not warnings:
-            node = pods[0]["spec"].get("nodeName", "")
-            return f"the pod is {pods[0]['status']['phase']} on node {node}; is its kubelet up?"
+            return f"the pod is {self._pod['status']['phase']} on {self.node}; is its kubelet up?"
         return f"{warnings[-1]['reason']}: {warnings[-1]['message']}"
-
-    def _watch_job_events(self, sink: Sink) -> None:
-        """The Job controller says in events, and nowhere else, why it can't create the pod."""
-        path = f"/api/v1/namespaces/{self._namespace}/events"
-        query = {"fieldSelector": f"involvedObject.name={self._name}"}
-        try:
-            for event in self._client.watch(path, query, seconds=int(self._timeout) + 1):
-                if self.started or self._closed:
-                    return
-                if event["object"].get("reason") == "FailedCreate":
-                    sink(Ended(StartError(event["object"]["message"])))
-                    return
-        except TraceError:
-            return  # without the right to read events there is still the time-out
 
     # From the running container to the summary record.
 
-    def _read_log(self, sink: Sink) -> None:
+    def _has_terminated(self) -> bool:
+        return self._pod is not None and traces.has_terminated(self._pod)
+
+    def _read_log(self) -> None:
         """Reads the log to its end; where it breaks off, again, without what has come already.
 
         Kubelets may end a followed log before its last lines, when the container has ended.
         """
         delay = _FIRST_DELAY
+        away_since = 0.0
         while not self._closed:
-            before_read = traces.has_terminated(self._pod())
+            before_read = self._has_terminated()
             self._reader.restart()
             try:
-                self._read_log_once(sink)
+                self._read_log_once()
+                away_since = 0.0
             except UnavailableError as error:
+                away_since = away_since or time.monotonic()
                 if str(error) != self._shown:
-                    sink(Notice(f"{error}; trying to read on"))
+                    self._sink(Notice(f"{error}; trying to read on", self.node))
                     self._shown = str(error)
+                self._check_worth_waiting(away_since, error)
+            except NotFoundError as error:
+                if self._is_gone:
+                    raise self._pod_is_gone() from error
             if self._reader.ended:
-                sink(Ended())
+                self._end()
                 return
-            if before_read:
-                raise _no_summary(self._pod())
+            if self._is_gone:
+                raise self._pod_is_gone()
+            if before_read and not away_since:
+                raise _no_summary(self._pod or {})
             time.sleep(delay)
-            delay = min(2 * delay, traces.RECONNECT)
+            delay = min(2 * delay, RECONNECT)
 
-    def _read_log_once(self, sink: Sink) -> None:
+    def _check_worth_waiting(self, away_since: float, error: UnavailableError) -> None:
+        if self._alone_since is None:
+            return
+        waited = time.monotonic() - max(away_since, self._alone_since)
+        if waited > _AWAY:
+            raise TraceError(f"out of reach, its last records and maps are lost: {error}")
+
+    def _read_log_once(self) -> None:
+        path = f"/api/v1/namespaces/{self._namespace}/pods/{self._pod_name}/log"
         query = {"container": jobs.CONTAINER, "follow": "true"}
-        with self._client.stream(f"{self._pods}/{self._pod_name}/log", query) as stream:
+        with self._client.stream(path, query) as stream:
             self._stream = stream
             for data in stream:
                 if records := self._reader.feed(data):
-                    sink(Records(records))
-
-    def _pod(self) -> Object:
-        """The trace's pod; waits for an API server that is away, as long as the user does."""
-        while True:
-            try:
-                return self._client.get(f"{self._pods}/{self._pod_name}")
-            except NotFoundError as error:
-                raise self._pod_is_gone() from error
-            except UnavailableError:
-                if self._closed:
-                    raise
-                time.sleep(traces.RECONNECT)
+                    self._sink(Records(self.node, records))
 
     def _pod_is_gone(self) -> TraceError:
         """Why there is no pod any more: the Job controller deletes it at the Job's own deadline."""
         try:
-            job = self._client.get(
-                f"/apis/batch/v1/namespaces/{self._namespace}/jobs", self._selector
-            )["items"][0]
-        except (TraceError, IndexError):
+            job = self._client.get(f"/apis/batch/v1/namespaces/{self._namespace}/jobs/{self.name}")
+        except TraceError:
             job = {}
         reasons = [each.get("reason") for each in job.get("status", {}).get("conditions") or []]
         if "DeadlineExceeded" in reasons:
             return DeadlineError("the Job's deadline ended the runner; its maps are lost")
         return TraceError("the trace's pod was deleted: its last records and maps are lost")
-
-
-def _prepare_control(sink: Sink) -> None:
-    """Imports what the control channel needs while the pod starts, so that hello comes at once."""
-    import websockets.sync.client  # noqa: F401
 
 
 def init_log(client: Client, pod: Object) -> str:

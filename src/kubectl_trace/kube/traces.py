@@ -12,44 +12,62 @@ from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError, TraceError
 from kubectl_trace.kube import job as jobs
-from kubectl_trace.kube.client import GoneError, UnavailableError
+from kubectl_trace.kube.client import UnavailableError
+from kubectl_trace.kube.watch import RECONNECT, pod_changes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from kubectl_trace.kube.client import Client, Object
-    from kubectl_trace.trace import Trace
-
-
-_WATCH_SECONDS = 300
-RECONNECT = 1.0  # seconds between two attempts to reach an API server that is away
 
 
 @dataclass(frozen=True)
-class Found:
-    """A trace as the cluster knows it."""
+class Part:
+    """A trace on one node: a Job and, where it has one, its pod."""
 
     job: Object
     pod: Object | None
 
     @property
-    def id(self) -> str:
-        """The trace's UUID."""
-        return str(self.job["metadata"]["labels"][jobs.LABEL_ID])
-
-    @property
     def name(self) -> str:
-        """The name of its Job."""
+        """The Job's name."""
         return str(self.job["metadata"]["name"])
 
     @property
-    def namespace(self) -> str:
-        """The namespace of its Job."""
-        return str(self.job["metadata"]["namespace"])
+    def node(self) -> str:
+        """The node's name."""
+        return self.annotation(jobs.ANNOTATION_NODE)
 
     def annotation(self, name: str) -> str:
         """One of the Job's annotations, or the empty string."""
         return str(self.job["metadata"].get("annotations", {}).get(name, ""))
+
+
+@dataclass(frozen=True)
+class Found:
+    """A trace as the cluster knows it: a part a node, by the nodes' names; at least one."""
+
+    parts: tuple[Part, ...]
+
+    @property
+    def id(self) -> str:
+        """The trace's UUID."""
+        return str(self.parts[0].job["metadata"]["labels"][jobs.LABEL_ID])
+
+    @property
+    def name(self) -> str:
+        """The trace's name: that of its Job, or what the names of its Jobs begin with."""
+        return jobs.name_of(self.id)
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of its Jobs."""
+        return str(self.parts[0].job["metadata"]["namespace"])
+
+    @property
+    def created(self) -> str:
+        """When its first Job was created, RFC 3339."""
+        return min(str(part.job["metadata"]["creationTimestamp"]) for part in self.parts)
 
 
 @dataclass(frozen=True)
@@ -73,8 +91,8 @@ _EXIT_REASONS = {
 }
 
 
-def create(client: Client, trace: Trace, job: Object) -> Object:
-    """Creates the Job and the ConfigMap that it owns; the Job as stored. All or nothing.
+def create(client: Client, job: Object, config_map: Object) -> Object:
+    """Creates a Job and the ConfigMap that it is to own; the Job as stored. All or nothing.
 
     Raises:
         StartError: quota, admission or the like.
@@ -86,11 +104,11 @@ def create(client: Client, trace: Trace, job: Object) -> Object:
         _created(
             client,
             f"/api/v1/namespaces/{namespace}/configmaps",
-            jobs.config_map(trace, created),
+            jobs.owned(config_map, created),
         )
     except BaseException:  # Ctrl-C, too
         with contextlib.suppress(TraceError):
-            delete(client, namespace, created["metadata"]["name"], now=True)
+            delete_job(client, namespace, created["metadata"]["name"], now=True)
         raise
     return created
 
@@ -135,15 +153,42 @@ def _list(client: Client, namespace: str, selector: str) -> list[Found]:
     if not found_jobs:
         return []
     pods = client.get(f"/api/v1/{within}pods", query)["items"]
-    by_id = {pod["metadata"]["labels"].get(jobs.LABEL_ID): pod for pod in pods}
-    return sorted(
-        (Found(job, by_id.get(job["metadata"]["labels"][jobs.LABEL_ID])) for job in found_jobs),
-        key=lambda found: (found.job["metadata"]["creationTimestamp"], found.name),
-    )
+    by_job = {
+        (pod["metadata"]["namespace"], pod["metadata"]["labels"].get(jobs.LABEL)): pod
+        for pod in pods
+    }
+    parts = [
+        Part(job, by_job.get((job["metadata"]["namespace"], job["metadata"]["name"])))
+        for job in found_jobs
+    ]
+    return sorted(_by_trace(parts), key=lambda found: (found.created, found.name))
 
 
-def delete(client: Client, namespace: str, name: str, *, now: bool) -> None:
-    """Deletes a trace's Job, and with it what it owns. `now`: without the pod's grace period.
+def _by_trace(parts: Iterable[Part]) -> list[Found]:
+    traces: dict[tuple[str, str], list[Part]] = {}
+    for part in parts:
+        metadata = part.job["metadata"]
+        traces.setdefault((metadata["namespace"], metadata["labels"][jobs.LABEL_ID]), []).append(
+            part
+        )
+    return [
+        Found(tuple(sorted(each, key=lambda part: (part.node, part.name))))
+        for each in traces.values()
+    ]
+
+
+def delete(client: Client, found: Found, *, now: bool) -> None:
+    """Deletes a trace's Jobs, and with them what they own. `now`: without the pods' grace period.
+
+    Raises:
+        NotFoundError, ForbiddenError, TraceError: as the API server answers; then some are left.
+    """
+    for part in found.parts:
+        delete_job(client, found.namespace, part.name, now=now)
+
+
+def delete_job(client: Client, namespace: str, name: str, *, now: bool) -> None:
+    """Deletes a trace's Job on one node, and what it owns. `now`: without the pod's grace period.
 
     Raises:
         NotFoundError, ForbiddenError, TraceError: as the API server answers.
@@ -161,22 +206,38 @@ def delete(client: Client, namespace: str, name: str, *, now: bool) -> None:
 
 
 def status(found: Found) -> Status:
-    """The trace's state, told from its Job and its pod."""
-    if "deletionTimestamp" in found.job["metadata"]:
+    """The trace's state: that of its one part, or what its parts' states come to."""
+    states = [part_status(part) for part in found.parts]
+    if len(states) == 1:
+        return states[0]
+    for phase in ("Terminating", "Running", "Pending", "Failed"):
+        in_phase = [state for state in states if state.phase == phase]
+        if len(in_phase) == len(states) and len(set(in_phase)) == 1:
+            return in_phase[0]
+        if in_phase:
+            reasons = sorted({state.reason for state in in_phase if state.reason})
+            detail = f"{len(in_phase)}/{len(states)} {'/'.join(reasons)}".rstrip()
+            return Status(phase, detail, next((each.message for each in in_phase), ""))
+    return Status("Completed")
+
+
+def part_status(part: Part) -> Status:
+    """The state of a trace on one node, told from its Job and its pod."""
+    if "deletionTimestamp" in part.job["metadata"]:
         return Status("Terminating")
     conditions = {
         condition["type"]: condition
-        for condition in found.job.get("status", {}).get("conditions") or []
+        for condition in part.job.get("status", {}).get("conditions") or []
         if condition["status"] == "True"
     }
     if "Complete" in conditions:
         return Status("Completed")
-    if found.pod is None:
+    if part.pod is None:
         failed = conditions.get("Failed")
         if failed:
             return Status("Failed", failed.get("reason", ""), failed.get("message", ""))
         return Status("Pending")
-    return pod_status(found.pod)
+    return pod_status(part.pod)
 
 
 def pod_status(pod: Object) -> Status:
@@ -215,50 +276,19 @@ def pod_status(pod: Object) -> Status:
 
 def grace(found: Found) -> float:
     """Seconds that the trace's program gets to detach."""
-    seconds = found.job["spec"]["template"]["spec"].get("terminationGracePeriodSeconds", 30)
-    return float(seconds)
-
-
-def pod_states(
-    client: Client, namespace: str, trace_id: str, *, seen: bool = False
-) -> Iterator[Object]:
-    """The trace's pod, now and each time it changes, until it is deleted.
-
-    An API server that is away for a while is waited for. `seen`: the pod has been there.
-
-    Raises:
-        ForbiddenError, TraceError: as the API server answers.
-    """
-    path = f"/api/v1/namespaces/{namespace}/pods"
-    query = {"labelSelector": f"{jobs.LABEL_ID}={trace_id}"}
-    while True:
-        try:
-            listed = client.get(path, query)
-            if seen and not listed["items"]:
-                return
-            for pod in listed["items"]:
-                seen = True
-                yield pod
-            since = {**query, "resourceVersion": listed["metadata"]["resourceVersion"]}
-            for event in client.watch(path, since, seconds=_WATCH_SECONDS):
-                if event["type"] == "DELETED":
-                    return
-                seen = True
-                yield event["object"]
-        except GoneError:
-            continue
-        except UnavailableError:
-            time.sleep(RECONNECT)
+    spec = found.parts[0].job["spec"]["template"]["spec"]
+    return float(spec.get("terminationGracePeriodSeconds", 30))
 
 
 def wait_for_end(client: Client, found: Found) -> None:
-    """Waits until a trace that was told to stop has ended: its runner bounds the time.
+    """Waits until a trace that was told to stop has ended: its runners bound the time.
 
     Raises:
         TraceError: as the API server answers.
     """
-    for pod in pod_states(client, found.namespace, found.id, seen=True):
-        if has_terminated(pod):
+    path = f"/api/v1/namespaces/{found.namespace}/pods"
+    for pods in pod_changes(client, path, {"labelSelector": f"{jobs.LABEL_ID}={found.id}"}):
+        if all(map(has_terminated, pods.values())):
             return
 
 
@@ -277,26 +307,32 @@ def has_terminated(pod: Object) -> bool:
 
 
 def changes(client: Client, namespace: str) -> Iterator[Found]:
-    """Each trace whenever its Job or its pod changes, without an end."""
+    """Each trace whenever one of its Jobs or pods changes, without an end."""
     within = f"namespaces/{namespace}/" if namespace else ""
     events: SimpleQueue[tuple[str, Object] | TraceError] = SimpleQueue()
     for kind, path in (("job", f"/apis/batch/v1/{within}jobs"), ("pod", f"/api/v1/{within}pods")):
         threading.Thread(target=_watch_into, args=(client, kind, path, events), daemon=True).start()
-    known: dict[str, dict[str, Object]] = {"job": {}, "pod": {}}
+    known: dict[str, dict[tuple[str, str], Object]] = {"job": {}, "pod": {}}
     while True:
         event = events.get()
         if isinstance(event, TraceError):
             raise event
         kind, changed = event[0], event[1]["object"]
-        trace_id = changed["metadata"]["labels"][jobs.LABEL_ID]
-        known[kind][trace_id] = changed
+        metadata = changed["metadata"]
+        key = metadata["namespace"], metadata["labels"].get(jobs.LABEL, "")
+        known[kind][key] = changed
         if event[1]["type"] == "DELETED":
-            del known[kind][trace_id]
+            del known[kind][key]
             if kind == "job":
-                changed["metadata"].setdefault("deletionTimestamp", "")
-                yield Found(changed, None)
-        elif trace_id in known["job"]:
-            yield Found(known["job"][trace_id], known["pod"].get(trace_id))
+                metadata.setdefault("deletionTimestamp", "")
+                yield Found((Part(changed, None),))
+                continue
+        of_trace = [
+            Part(job, known["pod"].get(key))
+            for key, job in known["job"].items()
+            if job["metadata"]["labels"][jobs.LABEL_ID] == metadata["labels"][jobs.LABEL_ID]
+        ]
+        yield from _by_trace(of_trace)
 
 
 def _watch_into(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from typing import TYPE_CHECKING
 
 from kubectl_trace.program import attach, scope, syntax, tags
+from kubectl_trace.program import merging as merge
 from kubectl_trace.program.rewrite import Edit, Rewritten
 from kubectl_trace.program.tokens import ProgramError, Span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from kubectl_trace.program.merging import Merging
     from kubectl_trace.program.scope import Scope
 
 
@@ -30,16 +33,72 @@ def placed(text: str, paths: Mapping[str, Sequence[str]], pids: Sequence[int]) -
     )
 
 
-def limited(source: Rewritten, limit: Scope) -> Rewritten:
+def _separated(source: Rewritten) -> Rewritten:
+    """The program with probes of which each fires in tasks or does not (see `scope.split`)."""
+    return source.edit(scope.split(syntax.parse(source.text)))
+
+
+def limited(source: Rewritten, limit: Scope, merging: Merging | None = None) -> Rewritten:
     """The program with every probe limited to a scope, and its printfs tagged.
+
+    Args:
+        source: The program.
+        limit: The scope.
+        merging: What its maps need to be merged (see `merging_of`); None: nothing.
 
     Raises:
         ProgramError: that can't be done; its offset is one in the user's text.
     """
-    source = source.edit(scope.split(syntax.parse(source.text)))
+    source = _separated(source)
     program = syntax.parse(source.text)
+    with _in_users_text(source):
+        edits = [
+            *scope.limit(program, limit),
+            *tags.tag(program, limit, merging.blocks() if merging else ()),
+            *(merging.edits(limit.variable) if merging else ()),
+        ]
+    return source.edit(edits)
+
+
+def merged(source: Rewritten, merging: Merging) -> Rewritten:
+    """The program for all tasks, with what its maps need to be merged.
+
+    Raises:
+        ProgramError: that can't be done; its offset is one in the user's text.
+    """
+    with _in_users_text(source):
+        return source.edit(merging.edits(""))
+
+
+def merging_of(
+    source: Rewritten,
+    parameters: Sequence[str],
+    *,
+    token: str,
+    is_limited: bool,
+    split: bool,
+    refresh: float,
+) -> Merging:
+    """How the maps of a program are merged (see `merging.plan`), which is to be limited or not.
+
+    Raises:
+        ProgramError: they can't be; its offset is one in the user's text.
+    """
+    source = _separated(source) if is_limited else source
+    with _in_users_text(source):
+        return merge.plan(
+            syntax.parse(source.text),
+            parameters,
+            token=token,
+            limited=is_limited,
+            split=split,
+            refresh=refresh,
+        )
+
+
+@contextlib.contextmanager
+def _in_users_text(source: Rewritten) -> Iterator[None]:
     try:
-        edits = [*scope.limit(program, limit), *tags.tag(program, limit)]
+        yield
     except ProgramError as error:
         raise ProgramError(error.message, source.origin(error.offset)) from error
-    return source.edit(edits)

@@ -10,29 +10,33 @@ from kubectl_trace.program.scope import in_tasks
 from kubectl_trace.program.tokens import Group, Token, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from kubectl_trace.program.scope import Scope
     from kubectl_trace.program.syntax import Program
-    from kubectl_trace.program.tokens import Tree
+    from kubectl_trace.program.tokens import Span, Tree
 
 _MARK = "\x1e"  # ASCII's record separator
 _MARK_IN_SOURCE = r"\x1e"
 _NUMBER = re.compile(r"[0-9]{1,20}")
 
 
-def tag(program: Program, scope: Scope) -> Iterator[Edit]:
+def tag(program: Program, scope: Scope, others: Collection[Span] = ()) -> Iterator[Edit]:
     """Makes each printf begin with its container's number; 0: of none, or not known.
 
     Every printf gets a tag, so that no text of a traced process is taken for one.
+
+    Args:
+        program: The program.
+        scope: Its scope.
+        others: More blocks, of probes that fire in tasks, that need the scope's variable.
     """
     known = {probe.block: probe for probe in program.probes if in_tasks(probe)}
     reason = "each printf says which container it is of; this is taken off again"
     for block in program.code:
-        if "printf" not in program.of(block):
-            continue
-        texts = tuple(_formats(tree(program.text, block)))
-        if texts and block in known:
+        has_texts = "printf" in program.of(block)
+        texts = tuple(_formats(tree(program.text, block))) if has_texts else ()
+        if (texts or block in others) and block in known:
             yield Edit.insert(block.start + 1, f" {scope.container(known[block])}")
         for text in texts:
             number = "%lu" if block in known else "0"

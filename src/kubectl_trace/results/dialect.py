@@ -26,7 +26,9 @@ What no reader can put right, because the line does not have it:
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -50,10 +52,14 @@ class Output(msgspec.Struct, frozen=True, gc=False):
             ``hist``, ``stats`` and ``tseries`` have one map's name as their only key; errors
             (``helper_error``, ``runtime_error``, ``errorf``, ``warnf``) have a dict of their
             fields.
+        repeated: Of a map by key: entries whose keys read as others' do, in as many further maps
+            as it takes. Bpftrace has stacks, symbols and times as numbers, and several may read
+            the same, such as two places in one function, or one function in two processes.
     """
 
     type: str
     data: object
+    repeated: tuple[dict[str, object], ...] = ()
 
 
 _decode_output: Callable[[bytes | str], Output] = msgspec.json.Decoder(Output).decode
@@ -84,6 +90,9 @@ _INTEGER = re.compile(r"-?[1-9][0-9]{15,19}")
 
 _INT32_MIN = -(2**31)
 
+# What each entry of a map by key has once in the text of its record, and how often all else has it.
+_ENTRY = {"map": (b'":', 3), "hist": (b"[{", 0), "stats": (b'":', 3), "tseries": (b"[{", 0)}
+
 
 def parse_line(line: bytes) -> Output | None:
     """Reads one line of ``bpftrace -f json``.
@@ -104,7 +113,39 @@ def parse_line(line: bytes) -> Output | None:
         if not line.strip():
             return None
         return _parse_text(_to_text(line, "\\\\x"), line)
-    return output if output.type in _AS_IT_IS else _normalize(output)
+    return output if output.type in _AS_IT_IS else _normalize(_with_repeated(output, line))
+
+
+def _with_repeated(output: Output, line: bytes | str) -> Output:
+    """The record with the entries that a JSON object can't have: decoders keep the last ones."""
+    if output.type not in _ENTRY or not isinstance(output.data, dict):
+        return output
+    text = line if isinstance(line, bytes) else line.encode(errors="surrogatepass")
+    entry, others = _ENTRY[output.type]
+    maps = [value for value in output.data.values() if isinstance(value, dict)]
+    # Whatever else is in the text makes the count greater, and the look closer.
+    if sum(map(len, maps)) >= text.count(entry) - others:
+        return output
+    decoded = json.loads(text, object_pairs_hook=_Pairs)
+    layers: list[dict[str, object]] = []
+    for name, value in decoded["data"].items():
+        seen: Counter[str] = Counter()
+        for key, item in value.pairs if isinstance(value, _Pairs) else ():
+            while len(layers) <= seen[key]:
+                layers.append({})
+            layers[seen[key]].setdefault(name, _Pairs([]))[key] = item  # type: ignore[index]
+            seen[key] += 1
+    if len(layers) < 2:
+        return output
+    return Output(output.type, layers[0], tuple(layers[1:]))
+
+
+class _Pairs(dict[str, object]):
+    """A JSON object, with all its pairs."""
+
+    def __init__(self, pairs: list[tuple[str, object]]) -> None:
+        super().__init__(pairs)
+        self.pairs = pairs
 
 
 def _parse_text(text: str, line: bytes) -> Output:
@@ -116,7 +157,8 @@ def _parse_text(text: str, line: bytes) -> Output:
             except (msgspec.DecodeError, RecursionError):
                 continue
             if isinstance(fields, dict) and isinstance(kind := fields.pop("type", None), str):
-                return _normalize(Output(kind, fields.get("data", fields)))
+                output = Output(kind, fields.get("data", fields))
+                return _normalize(_with_repeated(output, candidate))
             break
         if found := _BARE_WITH_COMMA.fullmatch(text):
             name, value, bare = found.groups()
@@ -157,6 +199,12 @@ def _quote_bare(text: str) -> str:
 
 def _normalize(output: Output) -> Output:
     """Puts right what a version got wrong in the data of a decoded record."""
+    if output.repeated:
+        layers = [
+            _normalize(Output(output.type, data)).data for data in (output.data, *output.repeated)
+        ]
+        first, *repeated = (layer for layer in layers if isinstance(layer, dict))
+        return Output(output.type, first, tuple(repeated))
     if output.type in {"map", "stats", "tseries"} and isinstance(output.data, dict):
         data = {name: _value(_plain_keys(value)) for name, value in output.data.items()}
         return Output(output.type, data)

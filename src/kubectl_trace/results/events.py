@@ -20,6 +20,14 @@ class Notice:
 
 
 @dataclass(frozen=True)
+class Progress:
+    """What a runner that has not begun is waiting for."""
+
+    node: str
+    text: str
+
+
+@dataclass(frozen=True)
 class Records:
     """Records of one runner, in order, each once."""
 
@@ -48,6 +56,6 @@ class Finished:
     """Why there is no result at all."""
 
 
-Event = Notice | Records | Ended | Finished
+Event = Notice | Progress | Records | Ended | Finished
 Sink = Callable[[Event], None]
 """Takes an event from any thread; it may block until there is room."""

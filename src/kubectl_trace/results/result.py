@@ -13,9 +13,10 @@ class Result(msgspec.Struct, frozen=True, omit_defaults=True):
     time: float
     """Seconds since 1970, UTC; of merged ones the latest."""
     type: str
-    """As the record's: bpftrace's types, and the runner's own."""
+    """As the record's: bpftrace's types, and the runner's own; and `note`, a text for the user."""
     data: Any = None
-    """In the shape that bpftrace's JSON has; never joined."""
+    """In the shape that bpftrace's JSON has. Of a `printf`: a text, or a list of consecutive texts
+    of one container."""
     node: str = ""
     namespace: str = ""
     pod: str = ""

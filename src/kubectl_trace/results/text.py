@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from kubectl_trace.results.dialect import Output
 
-__all__ = ["render"]
+__all__ = ["hist_bits", "render"]
 
 _BAR_WIDTH = 52
 _GRAPH_WIDTH = 53
@@ -139,7 +139,12 @@ def _map(name: str, value: object) -> str:
     if not isinstance(value, dict):
         return f"{name}: {_value(value)}\n"
     label = _key_label(value)
-    return "".join(f"{name}[{label(key)}]: {_value(item)}\n" for key, item in _sorted_items(value))
+    return "".join(
+        [
+            f"{name}[{label(key)}]: {item if type(item) is int else _value(item)}\n"
+            for key, item in _sorted_items(value)
+        ]
+    )
 
 
 def _stats(name: str, value: object) -> str:
@@ -160,13 +165,13 @@ def _sorted_items(value: dict[str, object]) -> Iterable[tuple[str, object]]:
     numbers = [item for item in value.values() if type(item) is int]
     if len(numbers) != len(items) or _ascending(numbers):
         return items
-    if _ascending([number % 2**64 for number in numbers]):
+    if min(numbers) < 0 and _ascending([number % 2**64 for number in numbers]):
         return items
     return sorted(items, key=lambda item: item[1])  # type: ignore[arg-type, return-value]
 
 
 def _ascending(numbers: Sequence[int]) -> bool:
-    return all(numbers[i] <= numbers[i + 1] for i in range(len(numbers) - 1))
+    return numbers == sorted(numbers)
 
 
 def _key_label(value: Iterable[str]) -> Callable[[str], str]:
@@ -213,7 +218,7 @@ def _hist(name: str, value: object) -> str:
 
 def _bars(buckets: Sequence[Mapping[str, int]]) -> str:
     """The lines of one histogram."""
-    bits = _hist_bits(buckets)
+    bits = hist_bits(buckets)
     labels = _lhist_labels(buckets) if bits is None else _hist_labels(buckets, bits)
     highest = max((bucket["count"] for bucket in buckets), default=0)
     return "".join(
@@ -234,7 +239,7 @@ def _float32(number: float) -> float:
     return rounded
 
 
-def _hist_bits(buckets: Sequence[Mapping[str, int]]) -> int | None:
+def hist_bits(buckets: Sequence[Mapping[str, int]]) -> int | None:
     """The ``bits`` of ``hist()`` that such buckets come from; None if they are of ``lhist()``.
 
     Each power of two has 2^bits buckets, so a bucket's limits, where they are not the same, are

@@ -25,6 +25,9 @@ _RENAMED = {
     "BPFTRACE_MAP_KEYS_MAX": "BPFTRACE_MAX_MAP_KEYS",
 }
 
+_MAP_KEYS = 4096
+"""How many keys a map can have, if nobody says."""
+
 
 def find() -> str:
     """The path of the bpftrace binary.
@@ -53,6 +56,20 @@ def environment(wanted: Mapping[str, str]) -> dict[str, str]:
             if given in wanted and other not in wanted:
                 result[other] = wanted[given]
     return result
+
+
+def with_more_map_keys(env: Mapping[str, str], release: str, times: int) -> dict[str, str]:
+    """An environment in which maps have room for so many times the usual number of keys.
+
+    What the environment says already stays.
+    """
+    old, new = "BPFTRACE_MAP_KEYS_MAX", "BPFTRACE_MAX_MAP_KEYS"
+    if old in env or new in env:
+        return dict(env)
+    # 0.23 warns of the old name.
+    minor = re.match(r"0\.(\d+)", release)
+    name = old if minor and int(minor[1]) < 20 else new
+    return {**env, name: str(_MAP_KEYS * times)}
 
 
 def start(

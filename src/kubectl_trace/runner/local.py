@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace.errors import TraceError
-from kubectl_trace.results.events import Ended, Records
+from kubectl_trace.results.events import Ended, Finished, Records
 from kubectl_trace.results.reader import RecordReader
 from kubectl_trace.trace import Hello
 
@@ -27,17 +27,21 @@ _CHUNK = 1 << 18
 class LocalRunner:
     """Runs a trace on this machine and follows it."""
 
-    lost_in_transport = 0
-
     def __init__(self, trace: Trace) -> None:
         self._trace = trace
         self._reader = RecordReader()
+        self._node = os.uname().nodename
         self._child: subprocess.Popen[bytes] | None = None
 
     @property
     def started(self) -> bool:
         """Whether the runner has been started."""
         return self._child is not None
+
+    @property
+    def nodes(self) -> list[str]:
+        """This machine."""
+        return [self._node] if self._child is not None else []
 
     def start(self, sink: Sink) -> None:
         """Starts the runner; events go to the sink from now on."""
@@ -84,9 +88,10 @@ class LocalRunner:
         with self._child.stdout as stdout:
             while data := os.read(stdout.fileno(), _CHUNK):
                 if records := self._reader.feed(data):
-                    sink(Records(records))
+                    sink(Records(self._node, records))
         status = self._child.wait()
-        if self._reader.ended:
-            sink(Ended())
-        else:
-            sink(Ended(TraceError(f"the runner ended without a summary, status {status}")))
+        error = None
+        if not self._reader.ended:
+            error = TraceError(f"the runner ended without a summary, status {status}")
+        sink(Ended(self._node, self._reader.lost, error))
+        sink(Finished())

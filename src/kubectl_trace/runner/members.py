@@ -40,6 +40,8 @@ _SHARE = 0.02
 _SOON = 0.005
 """Seconds until a new cgroup, whose container isn't known yet, is looked at again; then later and
 later, by a part of its age."""
+_PASSES = 3
+"""How often a container's threads are looked for that it has forked while it left."""
 _PATIENCE = 10.0
 """Seconds after which a new cgroup is none of a container: the pod's sandbox has one, too."""
 
@@ -368,6 +370,11 @@ class Members:
                 self._map.remove(key)
 
     def _leave(self, instance: Instance) -> None:
+        if self._by_task and instance.number in self._inactive:
+            # It goes on running, and what it forks until its own threads are out is in, too.
+            self._take_out(instance.keys)
+            for _ in range(_PASSES):
+                self._take_out(instance.look_at_threads(instance.pids()))
         gone = instance.end()
         if not self._by_task:
             self._take_out(gone)

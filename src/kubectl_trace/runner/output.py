@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,6 +23,17 @@ _JOINED = 1000
 
 # What bpftrace says about itself.
 _NO_RESULTS = frozenset({"attached_probes", "lost_events", "helper_error"})
+
+
+@dataclass(frozen=True)
+class Given:
+    """A record of bpftrace's, as the user's program would have made it, and what is known of it."""
+
+    output: dialect.Output
+    container: int | list[int] = 0
+    """As `Record.container`."""
+    print: int = 0
+    """As `Record.print`."""
 
 
 class RecordWriter:
@@ -41,19 +54,24 @@ class RecordWriter:
         self._join()
         self._append(kind, data)
 
-    def add_output(self, output: dialect.Output, container: int = 0) -> None:
+    def add_output(self, given: Given) -> None:
         """Queues one record of bpftrace's; consecutive printfs are joined."""
-        if output.type not in _NO_RESULTS:
+        output = given.output
+        if output.type not in _NO_RESULTS and output.data not in ({}, []):
             self.delivered += 1
-        if output.type == "printf" and isinstance(output.data, str):
-            self._texts.append(output.data)
+        data, container = output.data, given.container
+        if output.type == "printf" and isinstance(data, str) and isinstance(container, int):
+            self._texts.append(data)
             self._containers.append(container)
             if len(self._texts) >= _JOINED:
                 self._join()
             return
         if output.type == "lost_events" and isinstance(output.data, dict):
             self._count("kernel buffer", output.data.get("events", 0))
-        self.add(output.type, output.data)
+        if output.type == "helper_error" and _is_map_full(output.data):
+            self._count("map full", 1)
+        self._join()
+        self._append(output.type, output.data, given.container, given.print)
 
     def flush(self) -> None:
         """Writes what is queued; blocks while the reader is slow.
@@ -82,10 +100,21 @@ class RecordWriter:
             containers[0] if len(set(containers)) == 1 else containers,
         )
 
-    def _append(self, kind: str, data: Any, container: int | list[int] = 0) -> None:
-        self._lines += encode(Record(self._seq, round(self._clock(), 6), kind, data, container))
+    def _append(
+        self, kind: str, data: Any, container: int | list[int] = 0, number: int = 0
+    ) -> None:
+        moment = round(self._clock(), 6)
+        self._lines += encode(Record(self._seq, moment, kind, data, container, number))
         self._lines += b"\n"
         self._seq += 1
+
+
+def _is_map_full(data: object) -> bool:
+    # The text differs from version to version.
+    return isinstance(data, dict) and (data.get("helper"), data.get("retcode")) == (
+        "map_update_elem",
+        -errno.E2BIG,
+    )
 
 
 def to_data(struct: msgspec.Struct) -> Any:

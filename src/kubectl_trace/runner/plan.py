@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
+import secrets
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -16,8 +18,9 @@ from kubectl_trace.program.tokens import ProgramError
 from kubectl_trace.runner import files
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from kubectl_trace.program.merging import Merging
     from kubectl_trace.program.rewrite import Rewritten
     from kubectl_trace.program.scope import Scope
     from kubectl_trace.program.syntax import Program
@@ -39,6 +42,8 @@ class Plan:
     """Files as attach points have them now, and as the user wrote them."""
     scope: Scope | None = None
     hidden_probes: int = 0
+    merging: Merging | None = None
+    """None: the maps come as bpftrace prints them."""
 
 
 @dataclass(frozen=True)
@@ -67,22 +72,68 @@ class Groundwork:
         except TraceError:
             return True  # it has no such file, or has ended already
 
+    @cached_property
+    def is_limited(self) -> bool:
+        """Whether it is to run in a scope."""
+        trace = self.trace
+        return bool(
+            trace.scope and (trace.containers or trace.pid) and scope.is_limited(self.syntax)
+        )
+
+    @cached_property
+    def merging(self) -> Merging | None:
+        """How its maps are merged with those of other nodes; None: they aren't.
+
+        Raises:
+            RefusedError: they can't be.
+        """
+        trace = self.trace
+        if not trace.merge:
+            return None
+        with self._refusals():
+            return prepare.merging_of(
+                self.program,
+                trace.parameters,
+                token=f"{secrets.token_hex(8)}p",
+                is_limited=self.is_limited,
+                split=trace.split,
+                refresh=trace.refresh,
+            )
+
     def unlimited(self) -> Plan:
-        """The program for all tasks."""
-        return Plan(self.program, self.names)
+        """The program for all tasks.
+
+        Raises:
+            RefusedError: its maps can't be merged.
+        """
+        merging = self.merging
+        if merging is None:
+            return Plan(self.program, self.names)
+        with self._refusals():
+            program = prepare.merged(self.program, merging)
+        return Plan(program, self.names, hidden_probes=merging.hidden_probes, merging=merging)
 
     def limited(self, limit: Scope) -> Plan:
         """The program for the tasks of a scope.
 
         Raises:
-            RefusedError: it can't be limited.
+            RefusedError: it can't be limited, or its maps can't be merged.
         """
+        merging = self.merging
+        with self._refusals():
+            program = prepare.limited(self.program, limit, merging)
+        hidden = scope.hidden_probes(self.syntax, limit)
+        if merging is not None:
+            hidden += merging.hidden_probes
+        return Plan(program, self.names, limit, hidden, merging)
+
+    @contextlib.contextmanager
+    def _refusals(self) -> Iterator[None]:
         try:
-            program = prepare.limited(self.program, limit)
+            yield
         except ProgramError as error:
             text, name = self.trace.program, self.trace.program_name
             raise RefusedError(syntax.explain(error, text, name)) from error
-        return Plan(program, self.names, limit, scope.hidden_probes(self.syntax, limit))
 
 
 def prepared(trace: Trace, pids: Sequence[int]) -> Groundwork:

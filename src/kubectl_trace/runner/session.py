@@ -16,8 +16,9 @@ import msgspec
 from kubectl_trace import trace as trace_module
 from kubectl_trace._version import __version__
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError, TraceError
+from kubectl_trace.program.merging import CONTAINER, sets_map_keys
 from kubectl_trace.program.tokens import Lines
-from kubectl_trace.results.record import Start, Summary
+from kubectl_trace.results.record import Map, Print, Start, Summary
 from kubectl_trace.runner import attempts, bpftrace, leftovers, plan, processes
 from kubectl_trace.runner.output import RecordWriter, to_data
 from kubectl_trace.runner.supervisor import Supervisor, summary_record
@@ -25,11 +26,15 @@ from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Container, Trace
 
 if TYPE_CHECKING:
-    from kubectl_trace.runner.plan import Plan
+    from kubectl_trace.program.merging import Merging
+    from kubectl_trace.runner.plan import Groundwork, Plan
     from kubectl_trace.runner.processes import Process
 
 _CONTAINER_TIMEOUT = 5.0
 """Seconds in which a container that the API server says is running must show up in /proc."""
+
+_LEAST_ROOM, _MOST_ROOM = 4, 16
+"""How many containers, at least and at most, a map has room for that is kept by container."""
 
 _TRACEFS = (Path("/sys/kernel/tracing/events"), Path("/sys/kernel/debug/tracing/events"))
 
@@ -74,20 +79,24 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
     binary = bpftrace.find()
     chosen = _processes(trace)
     pids = [process.pid for process in chosen]
+    release = bpftrace.version(binary)
     start = Start(
         trace=trace.id,
         version=__version__,
         protocol=trace_module.PROTOCOL,
         node=os.environ.get("KUBECTL_TRACE_NODE") or os.uname().nodename,
         kernel=os.uname().release,
-        bpftrace=bpftrace.version(binary),
+        bpftrace=release,
         container_pid=pids[0] if len(pids) == 1 else 0,
         containers=tuple(itertools.starmap(attempts.member, enumerate(trace.containers, 1))),
     )
-    writer.add("start", to_data(start))
-    writer.flush()
-    groundwork = plan.prepared(trace, pids)
-    environment = bpftrace.environment(trace.environment)
+    try:
+        groundwork = plan.prepared(trace, pids)
+        start = _with_maps(start, groundwork.merging)
+    finally:
+        writer.add("start", to_data(start))
+        writer.flush()
+    environment = _environment(trace, groundwork, release)
     end = time.monotonic() + trace.deadline
     greeted = False
     for attempt in attempts.attempts(trace, groundwork, environment, writer):
@@ -130,6 +139,36 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
             + "; no tracefs here (mount -t tracefs none /sys/kernel/tracing), tracepoints need it",
         )
     return summary
+
+
+def _with_maps(start: Start, merging: Merging | None) -> Start:
+    if merging is None:
+        return start
+    return msgspec.structs.replace(
+        start,
+        merge=True,
+        maps={
+            name: Map(each.kind, each.added == CONTAINER, each.function)
+            for name, each in merging.maps.items()
+        },
+        prints=tuple(
+            Print(each.map, each.when, each.period, each.top, each.div) for each in merging.prints
+        ),
+    )
+
+
+def _environment(trace: Trace, groundwork: Groundwork, release: str) -> dict[str, str]:
+    environment = bpftrace.environment(trace.environment)
+    merging = groundwork.merging
+    is_split = merging is not None and any(
+        each.added == CONTAINER for each in merging.maps.values()
+    )
+    if not is_split or sets_map_keys(groundwork.syntax):
+        return environment
+    # The keys of all containers share a map, but each container is to have the room that it would
+    # have alone; only up to a point, as the kernel sets the room aside.
+    times = min(max(len(trace.containers), _LEAST_ROOM), _MOST_ROOM)
+    return bpftrace.with_more_map_keys(environment, release, times)
 
 
 def _explain(trace: Trace, chosen: Plan, writer: RecordWriter) -> Summary:

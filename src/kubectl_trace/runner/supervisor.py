@@ -140,6 +140,8 @@ class Supervisor:
             # Its own children may hold the pipes open: what is in them now is all that counts.
             for fd, (lines, handle) in outputs.items():
                 handle(lines.feed(_read_rest(fd)) + lines.feed(b""))
+            for given in self._translation.rest():
+                self._writer.add_output(given)
             self._flush()
         os.close(child_fd)
         self._selector.close()
@@ -165,17 +167,14 @@ class Supervisor:
             if line.startswith(bpftrace.NOTICE_ATTACHED):
                 self._on_ready()
                 continue
-            translated = self._translation.output(line)
-            if translated is None:
-                continue
-            output, container = translated
-            if output.type == "attached_probes" and self._members is not None:
-                self._check_probes(output.data)
-            if output.type == "raw":
-                # Up to 0.27.0 warnings of the compiler may come on stdout, among the records.
-                self._on_stderr([line])
-            else:
-                self._writer.add_output(output, container)
+            for given in self._translation.output(line):
+                if given.output.type == "attached_probes" and self._translation.hides_probes:
+                    self._check_probes(given.output.data)
+                if given.output.type == "raw":
+                    # Up to 0.27.0 warnings of the compiler may come on stdout, among the records.
+                    self._on_stderr([line])
+                else:
+                    self._writer.add_output(given)
 
     def _on_stderr(self, lines: list[bytes]) -> None:
         for line in lines:

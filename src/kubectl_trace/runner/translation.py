@@ -9,6 +9,8 @@ import msgspec
 from kubectl_trace.program import tags
 from kubectl_trace.program.messages import Messages
 from kubectl_trace.results import dialect
+from kubectl_trace.runner.output import Given
+from kubectl_trace.runner.prints import MAPS, Prints
 
 if TYPE_CHECKING:
     from kubectl_trace.runner.bpftrace import ProgramFile
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Translation:
-    """Takes out what the rewrites put in: tags, hidden maps and probes, paths, other positions."""
+    """Takes out what the rewrites put in: tags, markers, hidden maps and probes, paths, places."""
 
     def __init__(self, plan: Plan, file: ProgramFile, user_text: str, name: str) -> None:
         """`name`: what the user calls the program."""
@@ -24,9 +26,15 @@ class Translation:
         self._path = file.path
         self._name = name
         self._messages = Messages(plan.program, user_text, file.path, name, plan.names)
+        self._prints = Prints(plan.merging) if plan.merging is not None else None
         # The builtin `probe` prints an attach point as it runs.
         names = plan.names if "probe" in user_text else {}
         self._names = [(run.encode(), own.encode()) for run, own in names.items()]
+
+    @property
+    def hides_probes(self) -> bool:
+        """Whether there are probes that the user did not write."""
+        return self._plan.hidden_probes > 0
 
     @property
     def hidden_errors(self) -> list[str]:
@@ -37,25 +45,42 @@ class Translation:
         """The lines to show instead of one on bpftrace's stderr."""
         return self._messages.feed(line.decode(errors="replace"))
 
-    def output(self, line: bytes) -> tuple[dialect.Output, int] | None:
-        """A line of bpftrace's stdout as a record and its container's number; None: nothing."""
+    def output(self, line: bytes) -> list[Given]:
+        """The records to give instead of a line of bpftrace's stdout."""
         for run, own in self._names:
             line = line.replace(run, own)
         output = dialect.parse_line(line)
         if output is None:
-            return None
+            return []
         data = output.data
-        if output.type == "printf" and self._plan.scope and isinstance(data, str):
-            container, text = tags.untag(data)
-            return dialect.Output("printf", text), container
+        if output.type == "printf" and isinstance(data, str):
+            return self._printf(data)
         if isinstance(data, dict):
             if output.type == "map" and self._plan.scope and self._plan.scope.map in data:
-                return None
+                return []
+            if output.type in MAPS and len(data) == 1 and self._prints is not None:
+                return self._prints.take(next(iter(data)), output)
             if output.type == "attached_probes":
                 data = {"probes": data["probes"] - self._plan.hidden_probes}
             elif data.get("filename") == self._path or "line" in data:
                 data = self._placed(data)
-        return msgspec.structs.replace(output, data=data), 0
+        given = Given(msgspec.structs.replace(output, data=data))
+        if output.type == "lost_events" and self._prints is not None:
+            return [given, *self._prints.lost()]
+        return [given]
+
+    def rest(self) -> list[Given]:
+        """What is left when bpftrace has ended."""
+        return self._prints.rest() if self._prints is not None else []
+
+    def _printf(self, text: str) -> list[Given]:
+        merging = self._plan.merging
+        if merging is not None and self._prints is not None and (number := merging.marked(text)):
+            return self._prints.marked(number)
+        container = 0
+        if self._plan.scope:
+            container, text = tags.untag(text)
+        return [Given(dialect.Output("printf", text), container)]
 
     def _placed(self, data: dict[str, object]) -> dict[str, object]:
         line, column = data.get("line"), data.get("col")

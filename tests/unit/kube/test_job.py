@@ -7,7 +7,7 @@ import msgspec
 from kubectl_trace.image import IMAGE
 from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube.job import JobOptions
-from kubectl_trace.kube.targets import Placement
+from kubectl_trace.kube.placement import Placement
 from kubectl_trace.trace import Trace
 
 TRACE = Trace(id="0b5e", program="BEGIN { exit(); }", deadline=60, grace=20)
@@ -89,7 +89,7 @@ def test_the_container_has_a_fixed_name_and_resources() -> None:
 def test_the_config_map_is_owned_by_the_job_and_holds_the_trace() -> None:
     stored = a_job()
     stored["metadata"]["uid"] = "u"
-    config_map = jobs.config_map(TRACE, stored)
+    config_map = jobs.owned(jobs.config_map(TRACE, stored), stored)
     (owner,) = config_map["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"], owner["uid"]) == ("Job", "kubectl-trace-0b5e", "u")
     assert config_map["metadata"]["labels"] == stored["metadata"]["labels"]
@@ -111,5 +111,14 @@ def test_a_pull_secret_is_the_pods() -> None:
     assert "imagePullSecrets" not in pod_spec(a_job())
 
 
-def test_an_id_and_a_name_both_name_a_trace() -> None:
-    assert jobs.id_of("kubectl-trace-0b5e") == jobs.id_of("0b5e") == "0b5e"
+def test_the_id_the_name_and_the_name_of_a_nodes_job_all_name_a_trace() -> None:
+    trace_id = "0b5e6c5a-6a0c-4e55-93ab-d5c0c8b57f10"
+    names = (trace_id, jobs.name_of(trace_id), jobs.name_of(trace_id, "node-a"))
+    assert {jobs.id_of(name) for name in names} == {trace_id}
+
+
+def test_the_jobs_of_a_trace_on_several_nodes_differ_and_their_names_are_labels() -> None:
+    trace_id = "0b5e6c5a-6a0c-4e55-93ab-d5c0c8b57f10"
+    names = {jobs.name_of(trace_id, node) for node in ("a", "b", "n" * 253)}
+    assert len(names) == 3
+    assert all(len(name) <= 63 for name in names)

@@ -8,8 +8,8 @@ from kubectl_trace.errors import ForbiddenError, StartError, TraceError
 from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube import traces
 from kubectl_trace.kube.client import Client, Object
-from kubectl_trace.kube.targets import Placement
-from kubectl_trace.kube.traces import Found, Status
+from kubectl_trace.kube.placement import Placement
+from kubectl_trace.kube.traces import Found, Part, Status
 from kubectl_trace.trace import Trace
 
 
@@ -29,6 +29,30 @@ def a_pod(phase: str = "Running", state: Object | None = None, **status: Any) ->
             **status,
         },
     }
+
+
+def a_trace(*found: Object) -> Found:
+    return Found(tuple(Part(job, None) for job in found))
+
+
+def ended_with(condition: str, reason: str = "") -> Object:
+    return a_job(conditions=[{"type": condition, "status": "True", "reason": reason}])
+
+
+@pytest.mark.parametrize(
+    ("found", "status"),
+    [
+        ([ended_with("Complete"), ended_with("Complete")], "Completed"),
+        ([ended_with("Complete"), a_job()], "Pending (1/2)"),
+        ([a_job(), a_job()], "Pending"),
+        ([ended_with("Complete"), ended_with("Failed", "OOMKilled")], "Failed (1/2 OOMKilled)"),
+        ([ended_with("Failed", "OOMKilled")] * 2, "Failed (OOMKilled)"),
+    ],
+)
+def test_the_state_of_a_trace_on_several_nodes_says_on_how_many(
+    found: list[Object], status: str
+) -> None:
+    assert str(traces.status(a_trace(*found))) == status
 
 
 @pytest.mark.parametrize(
@@ -83,16 +107,16 @@ def test_a_failing_init_container_is_the_reason() -> None:
 
 
 def test_a_job_without_a_pod_is_pending_or_says_why_it_failed() -> None:
-    assert traces.status(Found(a_job(), None)) == Status("Pending")
+    assert traces.status(a_trace(a_job())) == Status("Pending")
     failed = {"type": "Failed", "status": "True", "reason": "DeadlineExceeded", "message": "m"}
-    found = Found(a_job(conditions=[failed]), None)
+    found = a_trace(a_job(conditions=[failed]))
     assert traces.status(found) == Status("Failed", "DeadlineExceeded", "m")
 
 
 def test_a_deleted_job_is_terminating() -> None:
     job = a_job()
     job["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z"
-    assert traces.status(Found(job, None)) == Status("Terminating")
+    assert traces.status(a_trace(job)) == Status("Terminating")
 
 
 class FailingClient(Client):
@@ -109,16 +133,17 @@ class FailingClient(Client):
     def create(self, path: str, body: Object, query: object = None) -> Object:
         if path.endswith(self._at):
             raise self._error
-        return body
+        return {**body, "metadata": {**body["metadata"], "uid": "u"}}
 
     def delete(self, path: str, body: Object | None = None) -> Object:
         self.deleted.append(path)
         return {}
 
 
-def a_manifest() -> tuple[Trace, Object]:
+def a_manifest() -> tuple[Object, Object]:
     trace = Trace(id="1", program="BEGIN {}")
-    return trace, jobs.job(trace, Placement("a"), jobs.JobOptions(namespace="n", target="node/a"))
+    job = jobs.job(trace, Placement("a"), jobs.JobOptions(namespace="n", target="node/a"))
+    return job, jobs.config_map(trace, job)
 
 
 def test_where_the_config_map_can_not_be_created_no_job_is_left() -> None:

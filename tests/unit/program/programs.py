@@ -23,6 +23,27 @@ _EXPRESSIONS = st.sampled_from(
         '"%d", $container_pid',
     ]
 )
+MAP_STATEMENTS = st.sampled_from(
+    [
+        "@c = count()",
+        "@l = min(pid)",
+        "@g[comm] = avg(arg0)",
+        "@r = avg(1)",
+        "$x = @r",
+        "@n++",
+        "--@n",
+        "@k[(pid, 1)] = sum(1)",
+        "@k[$x] += 2",
+        "@t[ /* ] */ 1] = 0",
+        "print(@c)",
+        "print(@g, 5, 1)",
+        "print (@k /* ) */ , $1)",
+        "print(@t[1])",
+        "clear(@g)",
+        "delete(@k[1])",
+        "delete(@t, (1, 2))",
+    ]
+)
 ATTACH_POINTS = st.sampled_from(
     [
         "BEGIN",
@@ -55,7 +76,7 @@ ATTACH_POINTS = st.sampled_from(
 @st.composite
 def blocks(draw: st.DrawFn, depth: int = 2) -> str:
     text = "{"
-    for kind in draw(st.lists(st.integers(0, 4), max_size=3)):
+    for kind in draw(st.lists(st.integers(0, 6), max_size=3)):
         text += draw(SPACE)
         if kind == 0 and depth:
             text += f"if ({draw(_EXPRESSIONS)}) {draw(blocks(depth - 1))}"
@@ -63,6 +84,8 @@ def blocks(draw: st.DrawFn, depth: int = 2) -> str:
             text += f'printf{draw(SPACE)}("%d // é{{\\n"{draw(SPACE)}, {draw(_EXPRESSIONS)});'
         elif kind == 2:
             text += f"@[{draw(_EXPRESSIONS)}] = count();"
+        elif kind > 4:
+            text += draw(MAP_STATEMENTS) + ";"
         else:
             text += f"$x = {draw(_EXPRESSIONS)};"
     return text + draw(SPACE) + "}"

@@ -154,3 +154,41 @@ def test_the_order_of_entries_stays() -> None:
     data = parsed(line).data
     assert isinstance(data, dict)
     assert list(data["@"]) == ["b", "a", "c"]
+
+
+STACK = "\\n        f+0\\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "data", "repeated"),
+    [
+        (f'{{"type": "map", "data": {{"@": {{"{STACK}": 1, "x": 2}}}}}}', [1, 2], []),
+        (
+            f'{{"type": "map", "data": {{"@": {{"{STACK}": 1, "x": 2, "{STACK}": 3, '
+            f'"{STACK}": 4}}}}}}',
+            [1, 2],
+            [[3], [4]],
+        ),
+        ('{"type": "map", "data": {"@": {"a": "\\"b\\": c", "d": "e"}}}', ['"b": c', "e"], []),
+        (
+            '{"type": "stats", "data": {"@": {"f": {"count": 1, "average": 2, "total": 2}, '
+            '"f": {"count": 3, "average": 4, "total": 12}}}}',
+            [{"count": 1, "average": 2, "total": 2}],
+            [[{"count": 3, "average": 4, "total": 12}]],
+        ),
+        ('{"type": "stats", "data": {"@": {"f": 1, "f": 2}}}', [1], [[2]]),
+        (
+            '{"type": "hist", "data": {"@": {"f": [{"min": 1, "max": 1, "count": 1}], '
+            '"f": [{"min": 2, "max": 3, "count": 5}]}}}',
+            [[{"min": 1, "max": 1, "count": 1}]],
+            [[[{"min": 2, "max": 3, "count": 5}]]],
+        ),
+    ],
+)
+def test_entries_whose_keys_read_the_same_are_all_there(
+    line: str, data: list[object], repeated: list[list[object]]
+) -> None:
+    output = parse_line(line.encode())
+    assert output is not None
+    assert list(output.data["@"].values()) == data  # type: ignore[index]
+    assert [list(each["@"].values()) for each in output.repeated] == repeated  # type: ignore[attr-defined]

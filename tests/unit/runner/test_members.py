@@ -215,3 +215,21 @@ def test_by_process_its_descendants_are_in_scope(node: Node) -> None:
     (child,) = scope_map.content.keys() - {shell.pid}
     os.kill(child, 9)
     assert node.said == []
+
+
+@pytest.mark.parametrize("by_task", [True, False])
+def test_a_scope_may_be_of_nobody_for_a_while(node: Node, *, by_task: bool) -> None:
+    node.start(APP.container_id, "app")
+    scope = node.members(APP, by_task=by_task)
+    scope_map = FakeMap()
+    scope.use(scope_map)
+    before = dict(scope_map.content)
+    assert set(before.values()) == {1}
+    scope.tick()
+    scope.set_containers(())
+    scope.tick()
+    assert scope_map.content == {}
+    scope.set_containers([APP])
+    scope.tick()
+    assert scope_map.content == before
+    assert node.said == [([], ["app"]), (["app"], [])]

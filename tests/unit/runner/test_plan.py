@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 
+import msgspec
 import pytest
 
 from kubectl_trace.errors import NotFoundError, RefusedError
@@ -66,30 +68,27 @@ def test_a_program_that_is_none_is_refused_with_its_place() -> None:
 
 def test_a_tagged_text_is_shown_without_its_tag() -> None:
     translation = translated(f'uprobe:{EXE}:main {{ printf("x"); }}')
-    shown = translation.output(b'{"type": "printf", "data": "\\u001e12\\u001ehello"}')
-    assert shown is not None
-    assert (shown[0].data, shown[1]) == ("hello", 12)
+    (shown,) = translation.output(b'{"type": "printf", "data": "\\u001e12\\u001ehello"}')
+    assert (shown.output.data, shown.container) == ("hello", 12)
 
 
 def test_the_scopes_map_is_not_shown() -> None:
     translation = translated(f"uprobe:{EXE}:main {{ @a = 1; }}")
-    assert translation.output(b'{"type": "map", "data": {"@_scope": {"7": 1}}}') is None
-    assert translation.output(b'{"type": "map", "data": {"@a": 1}}') is not None
+    assert translation.output(b'{"type": "map", "data": {"@_scope": {"7": 1}}}') == []
+    assert len(translation.output(b'{"type": "map", "data": {"@a": 1}}')) == 1
 
 
 def test_hidden_probes_are_not_counted() -> None:
     translation = translated(f"uprobe:{EXE}:main {{ }}")
-    shown = translation.output(b'{"type": "attached_probes", "data": {"probes": 2}}')
-    assert shown is not None
-    assert shown[0].data == {"probes": 1}
+    (shown,) = translation.output(b'{"type": "attached_probes", "data": {"probes": 2}}')
+    assert shown.output.data == {"probes": 1}
 
 
 def test_an_attach_point_is_shown_as_the_user_wrote_it() -> None:
     translation = translated(f"uprobe:{EXE}:main {{ @[probe] = count(); }}")
     line = f'{{"type": "map", "data": {{"@": {{"uprobe:{OWN}:main": 1}}}}}}'
-    shown = translation.output(line.encode())
-    assert shown is not None
-    assert shown[0].data == {"@": {f"uprobe:{EXE}:main": 1}}
+    (shown,) = translation.output(line.encode())
+    assert shown.output.data == {"@": {f"uprobe:{EXE}:main": 1}}
 
 
 def test_an_error_at_run_time_has_the_users_place() -> None:
@@ -97,9 +96,8 @@ def test_an_error_at_run_time_has_the_users_place() -> None:
     translation = translated(program)
     column = limited(program).program.text.index("@a[1]") + 1
     line = f'{{"type": "helper_error", "msg": "full", "line": 1, "col": {column}}}'
-    shown = translation.output(line.encode())
-    assert shown is not None
-    assert shown[0].data == {"msg": "full", "line": 1, "col": program.index("@a[1]") + 1}
+    (shown,) = translation.output(line.encode())
+    assert shown.output.data == {"msg": "full", "line": 1, "col": program.index("@a[1]") + 1}
 
 
 def test_a_file_that_only_some_containers_have_is_attached_there(
@@ -126,3 +124,53 @@ def test_what_can_not_be_limited_is_refused_with_its_place() -> None:
 def test_a_parameter_that_hides_a_file_is_refused() -> None:
     with pytest.raises(RefusedError, match="write it as PROVIDER:FILE:FUNCTION"):
         plan.prepared(trace("uretprobe:$1 { }", f"{EXE}:main"), [])
+
+
+def merged(program: str, *parameters: str) -> Translation:
+    """A program for all tasks, merged."""
+    wanted = msgspec.structs.replace(trace(program, *parameters), merge=True, refresh=1.0)
+    chosen = plan.prepared(wanted, []).unlimited()
+    return Translation(chosen, bpftrace.ProgramFile(chosen.program.text), program, "mine.bt")
+
+
+def printf(text: str) -> bytes:
+    return msgspec.json.encode({"type": "printf", "data": text})
+
+
+def test_a_marker_is_not_shown_and_says_which_print_a_map_is_of() -> None:
+    translation = merged('k:f { @a = count(); printf("x"); } END { print(@a); }')
+    assert translation.output(b'{"type": "map", "data": {"@a": 5}}') == []
+    text = translation._plan.program.text
+    (written, *_) = re.findall(r'printf\("(\\x1e[^"]*)"\)', text)
+    (shown,) = translation.output(printf(written.replace(r"\x1e", "\x1e")))
+    assert (shown.output.data, shown.print) == ({"@a": 5}, 1)
+
+
+@pytest.mark.parametrize("text", ["\x1e1\x1e", "\x1ep1\x1e", "\x1e0\x1ehello"])
+def test_a_text_that_looks_like_a_marker_is_shown(text: str) -> None:
+    (shown,) = merged('END { print(@a); printf("x") }').output(printf(text))
+    assert (shown.output.data, shown.container, shown.print) == (text, 0, 0)
+
+
+def test_what_is_held_is_given_in_the_end() -> None:
+    translation = merged("k:f { @a = count(); }")
+    translation.output(b'{"type": "map", "data": {"@a": 5}}')
+    assert [given.output.data for given in translation.rest()] == [{"@a": 5}]
+
+
+def test_the_probe_of_a_refresh_is_not_counted() -> None:
+    translation = merged("k:f { @a = count(); }")
+    (shown,) = translation.output(b'{"type": "attached_probes", "data": {"probes": 2}}')
+    assert shown.output.data == {"probes": 1}
+
+
+def test_without_merging_a_program_for_all_tasks_is_not_changed() -> None:
+    program = 'k:f { @a = avg(1); printf("x") } END { print(@a, 5); }'
+    wanted = msgspec.structs.replace(trace(program), split=True, refresh=1.0)
+    chosen = plan.prepared(wanted, []).unlimited()
+    assert (chosen.program.text, chosen.merging) == (program, None)
+
+
+def test_a_print_that_can_not_be_merged_is_refused_with_its_place() -> None:
+    with pytest.raises(RefusedError, match=r"^mine\.bt:1:14: here print\(@a\) is part"):
+        merged("k:f { print((@a)); }")

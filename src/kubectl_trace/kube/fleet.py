@@ -1,0 +1,264 @@
+"""All runners of a trace as one: created, watched, followed, told and ended together."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from kubectl_trace.errors import NotFoundError, StartError, TraceError
+from kubectl_trace.kube import job as jobs
+from kubectl_trace.kube import traces
+from kubectl_trace.kube.stream import RunnerStream
+from kubectl_trace.kube.watch import pod_changes
+from kubectl_trace.results.events import Finished, Notice, Progress
+from kubectl_trace.trace import Kill, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from kubectl_trace.kube.client import Client, Object
+    from kubectl_trace.kube.placement import Placement
+    from kubectl_trace.results.events import Sink
+    from kubectl_trace.trace import Container, Control
+
+_AT_ONCE = 10
+"""Runners that are created at the same time: the API server has others to serve."""
+
+
+class Fleet:
+    """Follows the runners of one trace."""
+
+    def __init__(
+        self,
+        client: Client,
+        namespace: str,
+        trace_id: str,
+        *,
+        timeout: float,
+        owned: bool,
+        begin: Callable[[Fleet], None],
+    ) -> None:
+        """Does nothing yet.
+
+        Args:
+            client: The API server.
+            namespace: Where the trace's objects are.
+            trace_id: The trace's UUID.
+            timeout: Seconds for each runner to start.
+            owned: The trace shall end with us.
+            begin: Called once it is started: launches runners, or follows those that there are.
+        """
+        self._client = client
+        self._namespace = namespace
+        self._id = trace_id
+        self._timeout = timeout
+        self._owned = owned
+        self._begin = begin
+        self._created: set[str] = set()
+        self._streams: dict[str, RunnerStream] = {}
+        """By the Job's name."""
+        self._gone: set[str] = set()
+        self._lock = threading.Lock()
+        self._sink: Sink = lambda event: None
+        self._launching = 0
+        self._stopping = False
+        self._finished = False
+        self._pool: ThreadPoolExecutor | None = None
+        self._seen: set[str] = set()
+
+    @property
+    def started(self) -> bool:
+        """Whether any runner has begun."""
+        return any(stream.started for stream in list(self._streams.values()))
+
+    @property
+    def nodes(self) -> list[str]:
+        """The nodes of the runners there are, or were."""
+        return [stream.node for stream in list(self._streams.values())]
+
+    def start(self, sink: Sink) -> None:
+        """Begins to follow; events go to the sink from now on."""
+        self._sink = sink
+        # What the control channels need is imported while the pods start: hello comes at once.
+        for work in (self._watch_pods, self._watch_job_events, _prepare_control):
+            threading.Thread(target=work, name=work.__name__, daemon=True).start()
+        self._begin(self)
+
+    def say(self, text: str) -> None:
+        """Something that the user should see."""
+        self._sink(Notice(text))
+
+    def follow(self, runners: Iterable[tuple[str, str]]) -> None:
+        """Follows runners that are there: the names of their Jobs and their nodes."""
+        for name, node in runners:
+            self._add(name, node)
+
+    def launch(self, runners: Mapping[str, Placement], create: Callable[[Placement], None]) -> None:
+        """Creates runners, several at a time, and follows them.
+
+        Args:
+            runners: The names of their Jobs, and where they are to run.
+            create: Creates the objects of one; what it raises is that runner's end.
+        """
+        with self._lock:
+            if self._finished:
+                return
+            self._launching += len(runners)
+            self._pool = self._pool or ThreadPoolExecutor(_AT_ONCE, "launch")
+        for name, placement in runners.items():
+            stream = self._add(name, placement.node, placement.containers)
+            self._sink(Progress(placement.node, "creating"))
+            self._pool.submit(self._create, stream, placement, create)
+
+    def update(self, placements: Mapping[str, Placement]) -> list[Placement]:
+        """Lets the target be at these places now; those on nodes that have had no runner yet.
+
+        Containers that came and went join and leave the scopes of the runners that there are.
+        """
+        streams = list(self._streams.values())
+        for stream in streams:
+            here = placements.get(stream.node)
+            stream.set_scope(here.containers if here else ())
+        known = {stream.node for stream in streams}
+        return [placement for node, placement in placements.items() if node not in known]
+
+    def send(self, message: Control) -> None:
+        """Sends a message to all runners; those that have not started are given up."""
+        self._stopping = self._stopping or isinstance(message, Stop | Kill)
+        for stream in list(self._streams.values()):
+            if stream.ended:
+                continue
+            if stream.started:
+                stream.tell(message)
+                if self._stopping:
+                    stream.is_last()
+            elif self._stopping:
+                stream.fail(StartError("stopped before it started"))
+
+    def close(self) -> None:
+        """Ends the following, and an owned trace with it."""
+        self._finished = True
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+        streams = list(self._streams.values())
+        if not streams:
+            return
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            list(pool.map(self._close, streams))
+
+    def _close(self, stream: RunnerStream) -> None:
+        stream.close()
+        if self._owned and stream.is_worthless:
+            self._take_back(stream)
+
+    def _add(self, name: str, node: str, containers: tuple[Container, ...] = ()) -> RunnerStream:
+        with self._lock:
+            if name in self._streams:
+                return self._streams[name]
+            stream = self._streams[name] = RunnerStream(
+                self._client,
+                self._namespace,
+                name,
+                node,
+                timeout=self._timeout,
+                owned=self._owned,
+                containers=containers,
+                sink=self._sink,
+                on_end=self._on_end,
+            )
+        stream.start()
+        return stream
+
+    def _create(
+        self, stream: RunnerStream, placement: Placement, create: Callable[[Placement], None]
+    ) -> None:
+        try:
+            if self._stopping:
+                raise StartError("stopped before it started")
+            self._created.add(stream.name)
+            create(placement)
+            self.say(f"trace {self._id} created")
+        except TraceError as error:
+            self._created.discard(stream.name)  # all or nothing
+            stream.fail(error)
+        except BaseException as error:
+            stream.fail(TraceError(f"kubectl trace itself failed: {error!r}"))
+            raise
+        finally:
+            with self._lock:
+                self._launching -= 1
+            self._check_finished()
+
+    def _on_end(self, stream: RunnerStream) -> None:
+        if self._owned and stream.is_worthless:
+            # It must not start when nobody follows it any more.
+            self._take_back(stream)
+        left = [each for each in list(self._streams.values()) if not each.ended]
+        for each in left if self._stopping or len(left) == 1 else ():
+            each.is_last()
+        self._check_finished()
+
+    def _take_back(self, stream: RunnerStream) -> None:
+        if stream.name not in self._created:
+            return
+        try:
+            traces.delete_job(self._client, self._namespace, stream.name, now=True)
+        except NotFoundError:
+            return
+        except TraceError as error:
+            self._sink(Notice(f"the trace's objects are still there: {error}", stream.node))
+
+    def _check_finished(self) -> None:
+        with self._lock:
+            running = self._launching or any(not each.ended for each in self._streams.values())
+            if running or self._finished:
+                return
+            self._finished = True
+        self._sink(Finished())
+
+    def _watch_pods(self) -> None:
+        query = {"labelSelector": f"{jobs.LABEL_ID}={self._id}"}
+        path = f"/api/v1/namespaces/{self._namespace}/pods"
+        try:
+            for pods in pod_changes(self._client, path, query):
+                self._on_pods({_job_of(pod): pod for pod in pods.values()})
+        except TraceError as error:
+            self._sink(Finished(error))
+        except Exception as error:
+            # Without its end the client would wait for ever.
+            self._sink(Finished(TraceError(f"kubectl trace itself failed: {error!r}")))
+            raise
+
+    def _on_pods(self, pods: dict[str, Object]) -> None:
+        for name, pod in pods.items():
+            stream = self._streams.get(name)
+            if stream is None:
+                # Another client's trace has got a new node.
+                node = pod["metadata"].get("annotations", {}).get(jobs.ANNOTATION_NODE, "")
+                stream = self._add(name, node)
+            stream.on_pod(pod)
+        for name in self._seen - pods.keys():
+            self._streams[name].on_pod_gone()
+        self._seen = set(pods)
+
+    def _watch_job_events(self) -> None:
+        """The Job controller says in events, and nowhere else, why it can't create a pod."""
+        path = f"/api/v1/namespaces/{self._namespace}/events"
+        query = {"fieldSelector": "involvedObject.kind=Job,reason=FailedCreate"}
+        with contextlib.suppress(TraceError):  # without the right to read them: the time-out
+            for event in self._client.watch(path, query, seconds=int(self._timeout) + 1):
+                if self._finished:
+                    return
+                stream = self._streams.get(event["object"]["involvedObject"]["name"])
+                if stream is not None and not stream.started:
+                    stream.fail(StartError(event["object"]["message"]))
+
+
+def _job_of(pod: Object) -> str:
+    return str(pod["metadata"]["labels"].get(jobs.LABEL, ""))
+
+
+def _prepare_control() -> None:
+    import websockets.sync.client  # noqa: F401

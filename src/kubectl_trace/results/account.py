@@ -1,0 +1,120 @@
+"""The account at the end: what each node delivered, what was lost there and why."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from kubectl_trace.errors import Exit
+
+if TYPE_CHECKING:
+    from kubectl_trace.results.events import Ended
+    from kubectl_trace.results.record import Summary
+
+
+class NodeAccount(msgspec.Struct, frozen=True):
+    """What one node's runner came to."""
+
+    exit: int
+    reason: str
+    """As in `record.Summary`; `not started`, or `lost`: its last records and maps did not come."""
+    message: str = ""
+    delivered: int = 0
+    """Records of bpftrace's own, each printf counted."""
+    lost: dict[str, int] = {}
+    """Lost events by cause: `kernel buffer`, `map full`, `transport`."""
+    began: bool = True
+    """Its probes were attached, or it ended well."""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """What a whole trace came to."""
+
+    exit: int
+    """The exit code of `kubectl trace`."""
+    reason: str
+    """The nodes' reasons, if they are the same; else `ended`."""
+    delivered: int
+    lost: dict[str, int]
+    """By cause, all nodes together."""
+    nodes: dict[str, NodeAccount]
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether nothing was lost, and no node is missing."""
+        return not any(self.lost.values()) and all(
+            node.began and node.reason != "lost" for node in self.nodes.values()
+        )
+
+    def as_data(self) -> dict[str, Any]:
+        """As JSON and YAML show it."""
+        return dict(msgspec.to_builtins(self))
+
+
+class Accountant:
+    """Keeps the account while records come."""
+
+    def __init__(self, *, strict: bool = False) -> None:
+        """`strict`: whatever is lost shows in the exit code."""
+        self._strict = strict
+        self._ready: set[str] = set()
+        self._summaries: dict[str, Summary] = {}
+        self._nodes: dict[str, NodeAccount] = {}
+
+    def ready(self, node: str) -> None:
+        """The node's probes are attached."""
+        self._ready.add(node)
+
+    def summary(self, node: str, summary: Summary) -> None:
+        """The node's runner said its last."""
+        self._summaries[node] = summary
+
+    def ended(self, event: Ended) -> NodeAccount:
+        """The node's stream is over; what it came to."""
+        summary = self._summaries.get(event.node)
+        lost = dict(summary.lost) if summary else {}
+        if event.lost:
+            lost["transport"] = event.lost
+        if summary is None or event.error is not None:
+            error = event.error
+            account = NodeAccount(
+                exit=int(error.code if error else Exit.FAILED),
+                reason="lost" if event.started else "not started",
+                message=str(error or "the runner ended without a summary"),
+                delivered=summary.delivered if summary else 0,
+                lost=lost,
+                began=event.started and event.node in self._ready,
+            )
+        else:
+            account = NodeAccount(
+                exit=summary.exit,
+                reason=summary.reason,
+                message=summary.message,
+                delivered=summary.delivered,
+                lost=lost,
+                began=event.node in self._ready or summary.exit == Exit.DONE,
+            )
+        self._nodes[event.node] = account
+        return account
+
+    def total(self) -> Account:
+        """The account of all nodes so far."""
+        nodes = list(self._nodes.values())
+        lost: dict[str, int] = {}
+        for node in nodes:
+            for cause, count in node.lost.items():
+                lost[cause] = lost.get(cause, 0) + count
+        # A node that could not begin is named, and does not make the others' answer fail.
+        counted = [node for node in nodes if node.began] or nodes
+        reasons = {node.reason for node in counted}
+        account = Account(
+            exit=next((node.exit for node in counted if node.exit), int(Exit.DONE)),
+            reason=reasons.pop() if len(reasons) == 1 else "ended",
+            delivered=sum(node.delivered for node in nodes),
+            lost=lost,
+            nodes=dict(sorted(self._nodes.items())),
+        )
+        if self._strict and account.exit == Exit.DONE and not account.is_complete:
+            return msgspec.structs.replace(account, exit=int(Exit.LOST))
+        return account

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from kubectl_trace.runner import bpftrace
+
+
+@pytest.mark.parametrize(
+    ("release", "name"),
+    [
+        ("0.17.0", "BPFTRACE_MAP_KEYS_MAX"),
+        ("0.20.1", "BPFTRACE_MAX_MAP_KEYS"),
+        ("0.27.1", "BPFTRACE_MAX_MAP_KEYS"),
+        ("unknown", "BPFTRACE_MAX_MAP_KEYS"),
+    ],
+)
+def test_maps_get_room_by_the_name_that_the_version_knows(release: str, name: str) -> None:
+    assert bpftrace.with_more_map_keys({"A": "b"}, release, 4) == {"A": "b", name: "16384"}
+
+
+@pytest.mark.parametrize("name", ["BPFTRACE_MAP_KEYS_MAX", "BPFTRACE_MAX_MAP_KEYS"])
+def test_room_that_the_user_set_stays(name: str) -> None:
+    assert bpftrace.with_more_map_keys({name: "7"}, "0.23.2", 4) == {name: "7"}

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import errno
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kubectl_trace.results.dialect import Output
+from kubectl_trace.results.reader import RecordReader
+from kubectl_trace.runner.output import Given, RecordWriter
+
+if TYPE_CHECKING:
+    from kubectl_trace.results.record import Record
+
+
+def written(*given: Given) -> tuple[list[Record], RecordWriter]:
+    reading, writing = os.pipe()
+    writer = RecordWriter(writing)
+    for each in given:
+        writer.add_output(each)
+    writer.flush()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as file:
+        return RecordReader().feed(file.read()), writer
+
+
+def test_a_map_says_its_print_and_its_containers() -> None:
+    parts = [{"@a": 1}, {"@a": 2}]
+    (record,), writer = written(Given(Output("map", parts), [1, 3], 2))
+    assert (record.data, record.container, record.print) == (parts, [1, 3], 2)
+    assert writer.delivered == 1
+
+
+def test_texts_are_joined_but_not_over_a_map() -> None:
+    records, writer = written(
+        Given(Output("printf", "a"), 1),
+        Given(Output("printf", "b"), 2),
+        Given(Output("map", {"@a": 1}), print=1),
+        Given(Output("printf", "c"), 1),
+    )
+    assert [(record.type, record.data, record.container) for record in records] == [
+        ("printf", ["a", "b"], [1, 2]),
+        ("map", {"@a": 1}, 0),
+        ("printf", "c", 1),
+    ]
+    assert writer.delivered == 4
+
+
+def test_a_print_of_nothing_is_told_but_not_counted() -> None:
+    records, writer = written(Given(Output("map", {}), print=1), Given(Output("map", []), [], 2))
+    assert [(record.data, record.container, record.print) for record in records] == [
+        ({}, 0, 1),
+        ([], [], 2),
+    ]
+    assert writer.delivered == 0
+
+
+# As 0.17, 0.23 and 0.27 say it.
+@pytest.mark.parametrize(
+    "text",
+    [
+        {},
+        {"msg": "Map full; can't update element. Try increasing max_map_keys config"},
+        {"msg": "Argument list too long", "filename": "stdin"},
+    ],
+)
+def test_an_update_that_a_full_map_refuses_is_a_lost_event(text: dict[str, str]) -> None:
+    error = {"helper": "map_update_elem", "retcode": -errno.E2BIG, "line": 1, "col": 2, **text}
+    given = Given(Output("helper_error", error))
+    _, writer = written(given, given)
+    assert writer.lost == {"map full": 2}
+    assert writer.delivered == 0
+
+
+@pytest.mark.parametrize(
+    ("helper", "code"), [("map_update_elem", -errno.EINVAL), ("get_stackid", -errno.E2BIG)]
+)
+def test_other_errors_of_helpers_are_no_lost_events(helper: str, code: int) -> None:
+    _, writer = written(Given(Output("helper_error", {"helper": helper, "retcode": code})))
+    assert writer.lost == {}
