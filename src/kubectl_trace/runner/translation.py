@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from kubectl_trace.program import tags
+from kubectl_trace.program import maps, syntax, tags
 from kubectl_trace.program.messages import Messages
 from kubectl_trace.results import dialect
+from kubectl_trace.runner import repeats
 from kubectl_trace.runner.output import Given
 from kubectl_trace.runner.prints import MAPS, Prints
 
@@ -25,6 +27,7 @@ class Translation:
         self._plan = plan
         self._path = file.path
         self._name = name
+        self._user_text = user_text
         self._messages = Messages(plan.program, user_text, file.path, name, plan.names)
         self._prints = Prints(plan.merging) if plan.merging is not None else None
         # The builtin `probe` prints an attach point as it runs.
@@ -41,6 +44,12 @@ class Translation:
         """Errors in what the user did not write, seen so far."""
         return [text for text in self._messages.about_hidden if text.startswith("ERROR")]
 
+    @cached_property
+    def _kinds(self) -> dict[str, str]:
+        """What the program makes of its maps."""
+        found = maps.find(syntax.parse(self._user_text.replace("\r\n", "\n")))
+        return {name: each.kind for name, each in found.items()}
+
     def message(self, line: bytes) -> list[str]:
         """The lines to show instead of one on bpftrace's stderr."""
         return self._messages.feed(line.decode(errors="replace"))
@@ -52,6 +61,7 @@ class Translation:
         output = dialect.parse_line(line)
         if output is None:
             return []
+        output = repeats.joined(output, self._kinds if output.repeated else {})
         data = output.data
         if output.type == "printf" and isinstance(data, str):
             return self._printf(data)
