@@ -1,4 +1,4 @@
-"""usage: python3 -m testbed up | down | status | image | enter PLACE … | bpftrace VERSION …."""
+"""usage: python3 -m testbed up | down | status | image | kubelet … | enter … | bpftrace …."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ usage: python3 -m testbed COMMAND
   down     remove it and everything it made, but the caches
   status   say how each part is; exit status 1 unless all is well
   image    build the runner's image and print its archive's path
+  kubelet stop|start NODE
+           end the kubelet of node-a or node-b, or start it again: a node that is away
   enter PLACE [COMMAND...]
            run a command (default: a shell) in the namespaces of control, node-a or node-b
   bpftrace VERSION [ARGUMENTS...]
@@ -36,6 +38,8 @@ def main(argv: list[str]) -> int:
             return _status()
         case ["image"]:
             print(cluster.image())
+        case ["kubelet", ("stop" | "start") as action, name]:
+            cluster.kubelet(action, name)
         case ["enter", place, *command]:
             inside = within(place, command or [os.environ.get("SHELL", "/bin/sh")])
             os.execvp(inside[0], inside)
