@@ -31,6 +31,8 @@ _PATIENCE = 30.0
 _QUEUED = 64
 """Events that may wait for the terminal: pieces of at most some hundred kilobytes."""
 
+_LOOK_AGAIN = 0.2  # seconds until one who waits for room sees that nobody makes any
+
 _GIVEN_UP = "given up before the trace started"
 
 
@@ -148,6 +150,7 @@ def follow(
         silence_stdout()
         return Exit.DONE
     finally:
+        follower.leave()
         source.close()
         view.close()
 
@@ -164,6 +167,7 @@ class _Follower:
         self._queue: SimpleQueue[Event | _Wake] = SimpleQueue()  # its put is reentrant
         self._room = threading.Semaphore(_QUEUED)
         self._reader_gone = False
+        self._left = False
         self._give_up_at: float | None = None
 
     def run(self) -> int:
@@ -191,10 +195,16 @@ class _Follower:
             if isinstance(event, Ended):
                 self._on_end(event)
 
+    def leave(self) -> None:
+        """Takes no more events: nobody is to wait for room."""
+        self._left = True
+
     def _put(self, event: Event) -> None:
         """Takes an event; a source that is quicker than the terminal waits here."""
-        self._room.acquire()
-        self._queue.put(event)
+        while not self._left:
+            if self._room.acquire(timeout=_LOOK_AGAIN):
+                self._queue.put(event)
+                return
 
     def _next(self) -> float | None:
         """Seconds until there is something to do though nothing comes."""

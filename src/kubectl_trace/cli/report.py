@@ -32,6 +32,7 @@ class Report:
     def __init__(self, nodes: int = 1, *, quiet: bool = False) -> None:
         """`nodes`: how many are waited for. `quiet`: no progress."""
         self._expected = nodes
+        self._nodes: set[str] = set()
         self._waiting: dict[str, str] = {}
         self._ready: set[str] = set()
         self._failed: set[str] = set()
@@ -58,11 +59,15 @@ class Report:
     def say(self, text: str, node: str = "") -> None:
         """A line, with its node where there are several."""
         self._end_line()
-        note(f"{node}: {text}" if node and self._expected > 1 else text)
+        note(f"{node}: {text}" if node and self._several else text)
 
-    def expect(self, nodes: int) -> None:
-        """So many nodes are waited for, or have been."""
-        self._expected = max(nodes, self._expected)
+    def knows(self, node: str) -> None:
+        """This node is one of the trace's; more may come than were waited for."""
+        self._nodes.add(node)
+
+    @property
+    def _several(self) -> bool:
+        return self._expected > 1 or len(self._nodes) > 1
 
     def progress(self, node: str, text: str) -> None:
         """What a node that has not begun is waiting for."""
@@ -73,7 +78,7 @@ class Report:
         """A node that will not begin, or whose runner is lost."""
         self._waiting.pop(node, None)
         self._failed.add(node)
-        if self._expected > 1:
+        if self._several:
             self._end_line()
             complain(f"{node}: {account.reason}: {account.message}")
         self._say_begun()
@@ -120,7 +125,7 @@ class Report:
 
     def _say_once_a_node(self, result: Result) -> None:
         """A message of bpftrace's: what all nodes say alike is said for the first of them."""
-        if self._expected > 1 and result.data in self._said:
+        if self._several and result.data in self._said:
             return
         self._said.add(result.data)
         self.say(result.data, result.node)

@@ -10,7 +10,7 @@ import msgspec
 from kubectl_trace._version import __version__
 from kubectl_trace.errors import Exit, StartError
 from kubectl_trace.results.account import Accountant
-from kubectl_trace.results.events import Ended, Notice, Progress, Records
+from kubectl_trace.results.events import Ended, Finished, Notice, Progress, Records
 from kubectl_trace.results.merge import Merger
 from kubectl_trace.results.record import Summary
 from kubectl_trace.trace import PROTOCOL
@@ -72,6 +72,8 @@ class View:
         """
         if self._session is not None:
             self._session.add(event)
+        if not isinstance(event, Finished) and event.node:
+            self._report.knows(event.node)
         if isinstance(event, Notice):
             self._report.notice(event.text, event.node)
         elif isinstance(event, Progress):

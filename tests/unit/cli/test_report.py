@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from kubectl_trace.cli.report import Report
+from kubectl_trace.results.account import Account, NodeAccount
+from kubectl_trace.results.result import Result
+
+if TYPE_CHECKING:
+    import pytest
+
+START = {"version": "0.1.0", "bpftrace": "0.23.2", "kernel": "6.1"}
+
+
+def begins(report: Report, node: str, probes: int = 1) -> None:
+    """What a runner says until its probes are attached."""
+    about(report, node, "start", START)
+    about(report, node, "attached_probes", {"probes": probes})
+    about(report, node, "ready")
+
+
+def about(report: Report, node: str, kind: str, data: Any = None) -> None:
+    report.knows(node)
+    assert report.shows(Result(1.0, kind, data, node))
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    said = capsys.readouterr()
+    assert said.out == "", "stdout is for results"
+    return said.err.splitlines()
+
+
+def test_nodes_that_begin_together_are_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(2)
+    begins(report, "a", probes=2)
+    assert lines(capsys) == []
+    begins(report, "b", probes=2)
+    assert lines(capsys) == ["attached 4 probes on 2 nodes (bpftrace 0.23.2, Linux 6.1)"]
+    begins(report, "c")
+    assert lines(capsys) == ["attached 1 probe on c (bpftrace 0.23.2, Linux 6.1)"]
+
+
+def test_a_node_that_can_not_begin_is_named_and_holds_nobody_back(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = Report(2)
+    begins(report, "a")
+    report.knows("b")
+    report.failed("b", NodeAccount(exit=5, reason="not started", message="ImagePullBackOff"))
+    assert lines(capsys) == [
+        "error: b: not started: ImagePullBackOff",
+        "attached 1 probe on a (bpftrace 0.23.2, Linux 6.1)",
+    ]
+
+
+def test_what_all_nodes_say_alike_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report(2)
+    for node in ("a", "b"):
+        about(report, node, "stderr", "WARNING: x")
+    about(report, "b", "stderr", "WARNING: y")
+    assert lines(capsys) == ["a: WARNING: x", "b: WARNING: y"]
+
+
+def test_one_node_is_not_named(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report()
+    for _ in range(2):
+        about(report, "a", "stderr", "again")
+    assert lines(capsys) == ["again", "again"], "it says what bpftrace says"
+
+
+def test_results_are_not_its_business() -> None:
+    assert not Report().shows(Result(1.0, "map", {"@": 1}, "a"))
+
+
+def test_the_account_says_what_was_lost_and_where(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = NodeAccount(0, "stopped", delivered=5)
+    lossy = NodeAccount(0, "stopped", delivered=7, lost={"map full": 3, "transport": 1})
+    total = Account(0, "stopped", 12, dict(lossy.lost), {"a": whole, "b": lossy})
+    Report(2).account(total)
+    assert lines(capsys) == [
+        "stopped: 12 records from 2 nodes; lost: 3 by map full, 1 by transport",
+        "b lost: 3 by map full, 1 by transport",
+    ]
