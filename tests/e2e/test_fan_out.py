@@ -212,6 +212,7 @@ def test_pods_that_come_later_join_and_pods_that_go_leave(
     pods = grown(3)  # two nodes: one on a node with a runner, one on a new one
     wait_until(lambda: command.stderr().count("attached ") == 2, "a second runner")
     joined = [pod for pod in pods if pod.node == first.node and pod.name != first.name]
+    assert joined
     for pod in joined:
         command.wait_for(f"container nginx of pod {pod.name} joins the scope")
     request(cluster, pods, 10)

@@ -53,8 +53,9 @@ def run(arguments: argparse.Namespace) -> int:
             found.namespace,
             found.id,
             timeout=arguments.timeout,
+            longest=traces.longest(found),
             owned=False,
-            begin=lambda fleet: fleet.follow((part.name, part.node) for part in found.parts),
+            begin=lambda fleet: fleet.follow(found.parts),
         )
         report = Report(len(found.parts))
         with Interrupts(owned=False) as interrupts:

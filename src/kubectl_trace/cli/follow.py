@@ -13,19 +13,18 @@ from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Protocol
 
-from kubectl_trace.cli.arguments import silence_stdout
+from kubectl_trace.cli.arguments import note, silence_stdout
 from kubectl_trace.errors import Exit, StartError, TraceError
 from kubectl_trace.results.events import Ended, Event, Finished
 from kubectl_trace.trace import Kill, Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from kubectl_trace.cli.view import View
     from kubectl_trace.results.events import Sink
-    from kubectl_trace.trace import Control
 
-_PATIENCE = 30.0
+PATIENCE = 30.0
 """Seconds beyond the grace period in which a runner that was told to stop must say its last."""
 
 _QUEUED = 64
@@ -53,12 +52,12 @@ class Source(Protocol):
         """Begins to follow."""
         ...
 
-    def send(self, message: Control) -> None:
-        """Sends a message to all runners."""
+    def send(self, message: Stop | Kill) -> None:
+        """Tells all runners to end."""
         ...
 
-    def close(self) -> None:
-        """Ends the following."""
+    def close(self) -> Sequence[str]:
+        """Ends the following; what the user should know of that."""
         ...
 
 
@@ -151,7 +150,8 @@ def follow(
         return Exit.DONE
     finally:
         follower.leave()
-        source.close()
+        for text in source.close():
+            note(text)
         view.close()
 
 
@@ -168,6 +168,7 @@ class _Follower:
         self._room = threading.Semaphore(_QUEUED)
         self._reader_gone = False
         self._left = False
+        self._said: Stop | Kill | None = None
         self._give_up_at: float | None = None
 
     def run(self) -> int:
@@ -223,6 +224,7 @@ class _Follower:
         for node in self._source.nodes:
             if node not in self._view.ended:
                 self._view.take(Ended(node, error=error), time.monotonic())
+        self._view.take(Finished(), time.monotonic())
         return self._view.finish().exit
 
     def _on_end(self, event: Ended) -> None:
@@ -231,30 +233,32 @@ class _Follower:
             error = StartError(f"--require-all: {event.node}: {account.message}")
             error.code = Exit(account.exit)
             raise error
-        if account.reason in ("deadline", "stopped") and self._give_up_at is None:
-            self._give_up_at = time.monotonic() + self._grace + _PATIENCE
 
     def _on_finished(self, event: Finished) -> int:
-        if event.error is not None:
-            raise event.error
         if self._interrupts.count and not self._source.started:
             raise NeverStarted(_GIVEN_UP)
+        if event.error is not None:
+            raise event.error
         return self._view.finish().exit
 
     def _on_interrupt(self, count: int) -> None:
         """In the signal handler: what was interrupted may be a print."""
         if not self._source.started:
             self._queue.put(_Wake())
-        elif count == 1:
-            self._tell("stopping, collecting maps (Ctrl-C again gives them up)")
-            self._stop(Stop(), self._grace + _PATIENCE)
-        elif count == 2:
+        elif self._said is None:
+            self._ask_to_stop()
+        elif isinstance(self._said, Stop):
             self._tell("giving up the maps")
-            self._stop(Kill(), _PATIENCE)
+            self._stop(Kill(), PATIENCE)
         else:
             raise KeyboardInterrupt
 
-    def _stop(self, message: Control, patience: float) -> None:
+    def _ask_to_stop(self) -> None:
+        self._tell("stopping, collecting maps (Ctrl-C again gives them up)")
+        self._stop(Stop(), self._grace + PATIENCE)
+
+    def _stop(self, message: Stop | Kill, patience: float) -> None:
+        self._said = message
         self._give_up_at = time.monotonic() + patience
         self._queue.put(_Wake())
         # Not here: the signal may have interrupted one who holds the locks that this takes.
@@ -268,8 +272,11 @@ class _Follower:
     def _on_wake(self) -> None:
         if self._reader_gone:
             raise BrokenPipeError
-        if self._interrupts.count and not self._source.started:
+        if not self._interrupts.count or self._said is not None:
+            return
+        if not self._source.started:
             raise NeverStarted(_GIVEN_UP)
+        self._ask_to_stop()  # the first runner has begun just after Ctrl-C
 
     def _watch_reader(self) -> None:
         """Notices that the reader of a pipe is gone also while there is nothing to write."""

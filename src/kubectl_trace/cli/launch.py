@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from kubectl_trace.results.session import Writer
     from kubectl_trace.trace import Trace
 
-_AT_ONCE = 10  # runners of a detached trace that are created at the same time
-
 
 def launch(arguments: argparse.Namespace, cluster: Cluster, targets: Targets, trace: Trace) -> int:
     """Runs a trace in the cluster; the exit code.
@@ -154,6 +152,8 @@ class _Launch:
 
     def _detach(self) -> int:
         """Creates the runners and leaves them alone."""
+        from kubectl_trace.kube.fleet import AT_ONCE
+
         errors: dict[str, TraceError] = {}
 
         def create(placement: Placement) -> None:
@@ -162,8 +162,14 @@ class _Launch:
             except TraceError as error:
                 errors[placement.node] = error
 
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
+        pool = ThreadPoolExecutor(AT_ONCE)
+        try:
             list(pool.map(create, self._placements))
+        except BaseException:  # Ctrl-C
+            pool.shutdown(cancel_futures=True)
+            self._take_back()
+            raise
+        pool.shutdown()
         if len(errors) == len(self._placements):
             raise next(iter(errors.values()))
         for node, error in errors.items():
@@ -178,7 +184,7 @@ class _Launch:
 
     def _follow(self) -> int:
         """Creates the runners and follows them to their end."""
-        from kubectl_trace.cli.follow import Interrupts, follow
+        from kubectl_trace.cli.follow import PATIENCE, Interrupts, follow
         from kubectl_trace.kube.fleet import Fleet
 
         nodes = len(self._placements)
@@ -197,6 +203,7 @@ class _Launch:
                 self._cluster.namespace,
                 self._trace.id,
                 timeout=self._arguments.timeout,
+                longest=self._trace.deadline + self._trace.grace + PATIENCE,
                 owned=True,
                 begin=self._begin,
             )

@@ -22,6 +22,7 @@ from kubectl_trace.cli.live_screen import SORTS, MapView, View, screen
 from kubectl_trace.cli.report import ERRORS, error_text
 from kubectl_trace.errors import UsageError
 from kubectl_trace.results.dialect import Output
+from kubectl_trace.results.record import MAPS
 from kubectl_trace.results.terminal import escape
 from kubectl_trace.results.text import render
 
@@ -45,7 +46,6 @@ _LEAVE = "\x1b[?25h\x1b[?1049l"
 _HOME = "\x1b[H"
 _CLEAR_LINE = "\x1b[K"
 
-_MAPS = frozenset({"map", "hist", "stats", "tseries"})
 _GROWING = frozenset({"", "count", "sum"})
 
 
@@ -209,7 +209,7 @@ class _Known:
         """Takes a result of any type."""
         self.changes += 1
         kind = result.type
-        if kind in _MAPS and isinstance(result.data, dict):
+        if kind in MAPS and isinstance(result.data, dict):
             self._records += 1
             for name in result.data:
                 self._learn_map(name, result)

@@ -82,6 +82,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _follow(client: Client, found: Found, view: View) -> int:
     """Reads on until the trace ends, also through breaks, without holding it."""
+    from kubectl_trace.kube import traces
     from kubectl_trace.kube.fleet import Fleet
     from kubectl_trace.results.events import Finished
 
@@ -90,8 +91,9 @@ def _follow(client: Client, found: Found, view: View) -> int:
         found.namespace,
         found.id,
         timeout=_START_TIMEOUT,
+        longest=traces.longest(found),
         owned=False,
-        begin=lambda fleet: fleet.follow((part.name, part.node) for part in found.parts),
+        begin=lambda fleet: fleet.follow(found.parts),
     )
     events: Queue[Event] = Queue(maxsize=_QUEUED)
     fleet.start(events.put)
@@ -105,7 +107,7 @@ def _follow(client: Client, found: Found, view: View) -> int:
             if event.error is not None:
                 raise event.error
             view.finish()
-            return Exit.DONE
+            return _code(view)
         view.take(event, time.monotonic())
 
 
@@ -120,16 +122,21 @@ def _show(client: Client, found: Found, view: View) -> int:
         note(": ".join(filter(None, (str(status), status.message))))
         return Exit.DONE
     for part in found.parts:
-        _read(client, part, view)
+        _read(client, part, view, single=len(found.parts) == 1)
     if len(view.ended) == len(found.parts):
         view.finish()
     else:
         view.stop()
-    failed = any(node.reason == "lost" for node in view.ended.values())
-    return Exit.FAILED if failed else Exit.DONE
+    return _code(view)
 
 
-def _read(client: Client, part: Part, view: View) -> None:
+def _code(view: View) -> Exit:
+    """Whether all that there was could be read; the trace's own end is not ours."""
+    lost = any(node.reason == "lost" for node in view.ended.values())
+    return Exit.FAILED if lost else Exit.DONE
+
+
+def _read(client: Client, part: Part, view: View, *, single: bool) -> None:
     """One runner's log, as far as it has come."""
     from kubectl_trace.kube import job as jobs
     from kubectl_trace.kube import traces
@@ -149,9 +156,12 @@ def _read(client: Client, part: Part, view: View) -> None:
                 if records := reader.feed(data):
                     view.take(Records(part.node, records), 0)
     except TraceError as error:
-        if status.phase != "Failed":
+        if single and status.phase != "Failed":
             raise
-        complain(f"no log: {error}")
+        complain(f"{part.node}: no log: {error}")
+        if status.phase == "Running":
+            view.take(Ended(part.node, reader.lost, error), 0)
+            return
     if reader.lost:
         note(f"{reader.lost} records are no longer in the node's log (it was rotated)")
     if reader.ended:

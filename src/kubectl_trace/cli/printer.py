@@ -224,7 +224,9 @@ class _YamlPrinter:
         import yaml
 
         document = {**account.as_data(), "maps": list(self._maps.values())}
-        yaml.safe_dump(document, sys.stdout, sort_keys=False, allow_unicode=True)
+        # On a terminal nothing is to be but ASCII: what isn't printable is escaped in any case.
+        plain = not sys.stdout.isatty()
+        yaml.safe_dump(document, sys.stdout, sort_keys=False, allow_unicode=plain)
         sys.stdout.flush()
 
 

@@ -23,6 +23,8 @@ ABOUT = frozenset({"start", "scope", "ready", "stopping", "stderr", "summary", "
 ERRORS = frozenset({"lost_events", "helper_error", "runtime_error", "errorf", "warnf"})
 """Types that bpftrace prints on stderr."""
 
+_REMEMBERED = 1000  # messages
+
 _NO_RESULTS = ABOUT | ERRORS | {"attached_probes"}
 
 
@@ -38,7 +40,8 @@ class Report:
         self._failed: set[str] = set()
         self._probes: dict[str, int] = {}
         self._where: dict[str, tuple[str, str]] = {}
-        self._said: set[str] = set()
+        self._said: dict[str, str] = {}
+        """What was said, and by which node first; the last of it."""
         self._shows_progress = sys.stderr.isatty() and not quiet
         self._line_is_open = False
         self._begun = False
@@ -53,7 +56,7 @@ class Report:
     def notice(self, text: str, node: str = "") -> None:
         """Something that the user should see; the same from several nodes is said once."""
         if text not in self._said:
-            self._said.add(text)
+            self._is_news(text, node)
             self.say(text, node)
 
     def say(self, text: str, node: str = "") -> None:
@@ -107,7 +110,9 @@ class Report:
 
     def _show(self, result: Result) -> None:
         if result.type == "stderr":
-            self._say_once_a_node(result)
+            # What all nodes say alike is said for the first of them.
+            if self._is_news(result.data, result.node):
+                self.say(result.data, result.node)
         elif result.type == "note":
             self.notice(result.data, result.node)
         elif result.type == "attached_probes":
@@ -123,12 +128,14 @@ class Report:
         elif result.type == "stopping" and result.data["reason"] == "deadline":
             self.notice("the deadline is over, collecting maps")
 
-    def _say_once_a_node(self, result: Result) -> None:
-        """A message of bpftrace's: what all nodes say alike is said for the first of them."""
-        if self._several and result.data in self._said:
-            return
-        self._said.add(result.data)
-        self.say(result.data, result.node)
+    def _is_news(self, text: str, node: str) -> bool:
+        """Whether no other node has said it before."""
+        if text in self._said:
+            return self._said[text] == node
+        self._said[text] = node
+        if len(self._said) > _REMEMBERED:
+            del self._said[next(iter(self._said))]
+        return True
 
     def _on_start(self, result: Result) -> None:
         data = result.data

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from kubectl_trace.kube.control import ControlChannel
     from kubectl_trace.kube.traces import Part
 
-_AT_ONCE = 10  # runners that are told at the same time
-
 _EXAMPLES = """\
   # stop a trace; its maps are in its log then
   kubectl trace stop 83863f22-5178-4fe2-9da5-4e27eabab354
@@ -57,6 +55,7 @@ def _stop(cluster: Cluster, text: str) -> str:
     from contextlib import ExitStack
 
     from kubectl_trace.kube import traces
+    from kubectl_trace.kube.fleet import AT_ONCE
 
     found = traces.find(cluster.client, cluster.namespace, text)
     phase = traces.status(found).phase
@@ -73,10 +72,21 @@ def _stop(cluster: Cluster, text: str) -> str:
         if traces.part_status(part).phase == "Pending":
             traces.delete_job(cluster.client, found.namespace, part.name, now=True)
             note(f"{part.node}: had not started; deleted")
-    with ThreadPoolExecutor(_AT_ONCE) as pool, ExitStack() as stack:
-        for channel in pool.map(lambda part: _told(cluster, part), running):
-            stack.callback(channel.close)
+    errors: list[str] = []
+    with ThreadPoolExecutor(AT_ONCE) as pool, ExitStack() as stack:
+
+        def tell(part: Part) -> None:
+            try:
+                stack.callback(_told(cluster, part).close)
+            except TraceError as error:
+                if len(running) == 1:
+                    raise
+                errors.append(f"{part.node}: {error}")
+
+        list(pool.map(tell, running))
         traces.wait_for_end(cluster.client, found)
+    if errors:
+        raise TraceError(f"trace {found.id} is not stopped on all nodes: {'; '.join(errors)}")
     return f"{found.id} stopped"
 
 

@@ -13,18 +13,18 @@ from kubectl_trace.kube import traces
 from kubectl_trace.kube.stream import RunnerStream
 from kubectl_trace.kube.watch import pod_changes
 from kubectl_trace.results.events import Finished, Notice, Progress
-from kubectl_trace.trace import Kill, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from kubectl_trace.kube.client import Client, Object
     from kubectl_trace.kube.placement import Placement
+    from kubectl_trace.kube.traces import Part
     from kubectl_trace.results.events import Sink
-    from kubectl_trace.trace import Container, Control
+    from kubectl_trace.trace import Container, Kill, Stop
 
-_AT_ONCE = 10
-"""Runners that are created at the same time: the API server has others to serve."""
+AT_ONCE = 10
+"""Runners that are created, or told, at the same time: the API server has others to serve."""
 
 
 class Fleet:
@@ -37,6 +37,7 @@ class Fleet:
         trace_id: str,
         *,
         timeout: float,
+        longest: float,
         owned: bool,
         begin: Callable[[Fleet], None],
     ) -> None:
@@ -47,6 +48,7 @@ class Fleet:
             namespace: Where the trace's objects are.
             trace_id: The trace's UUID.
             timeout: Seconds for each runner to start.
+            longest: Seconds after which each runner that has started must have ended.
             owned: The trace shall end with us.
             begin: Called once it is started: launches runners, or follows those that there are.
         """
@@ -54,6 +56,7 @@ class Fleet:
         self._namespace = namespace
         self._id = trace_id
         self._timeout = timeout
+        self._longest = longest
         self._owned = owned
         self._begin = begin
         self._created: set[str] = set()
@@ -67,6 +70,7 @@ class Fleet:
         self._finished = False
         self._pool: ThreadPoolExecutor | None = None
         self._seen: set[str] = set()
+        self._told: set[str] = set()
 
     @property
     def started(self) -> bool:
@@ -82,18 +86,33 @@ class Fleet:
         """Begins to follow; events go to the sink from now on."""
         self._sink = sink
         # What the control channels need is imported while the pods start: hello comes at once.
-        for work in (self._watch_pods, self._watch_job_events, _prepare_control):
+        for work in (self._watch_pods, self._watch_job_events, _prepare_control, self._launch):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
-        self._begin(self)
+
+    def _launch(self) -> None:
+        try:
+            self._begin(self)
+        except Exception as error:
+            # Without its end the client would wait for ever.
+            self._sink(Finished(TraceError(f"kubectl trace itself failed: {error!r}")))
+            raise
 
     def say(self, text: str) -> None:
         """Something that the user should see."""
         self._sink(Notice(text))
 
-    def follow(self, runners: Iterable[tuple[str, str]]) -> None:
-        """Follows runners that are there: the names of their Jobs and their nodes."""
-        for name, node in runners:
-            self._add(name, node)
+    def follow(self, parts: Iterable[Part]) -> None:
+        """Follows the runners of a trace that is there."""
+        with self._lock:
+            self._launching += 1
+        for part in parts:
+            stream = self._add(part.name, part.node)
+            status = traces.part_status(part)
+            if part.pod is None and status.phase == "Failed":
+                stream.fail(StartError(f"{status.reason}: {status.message}"))
+        with self._lock:
+            self._launching -= 1
+        self._check_finished()
 
     def launch(self, runners: Mapping[str, Placement], create: Callable[[Placement], None]) -> None:
         """Creates runners, several at a time, and follows them.
@@ -106,11 +125,13 @@ class Fleet:
             if self._finished:
                 return
             self._launching += len(runners)
-            self._pool = self._pool or ThreadPoolExecutor(_AT_ONCE, "launch")
+            self._pool = self._pool or ThreadPoolExecutor(AT_ONCE, "launch")
         for name, placement in runners.items():
             stream = self._add(name, placement.node, placement.containers)
             self._sink(Progress(placement.node, "creating"))
-            self._pool.submit(self._create, stream, placement, create)
+            with self._lock:
+                if not self._finished:
+                    self._pool.submit(self._create, stream, placement, create)
 
     def update(self, placements: Mapping[str, Placement]) -> list[Placement]:
         """Lets the target be at these places now; those on nodes that have had no runner yet.
@@ -121,37 +142,37 @@ class Fleet:
         for stream in streams:
             here = placements.get(stream.node)
             stream.set_scope(here.containers if here else ())
+            if stream.ended and here and stream.node not in self._told:
+                self._told.add(stream.node)
+                self.say(
+                    f"{stream.node}: the program has ended there, pods that come are not traced"
+                )
         known = {stream.node for stream in streams}
         return [placement for node, placement in placements.items() if node not in known]
 
-    def send(self, message: Control) -> None:
-        """Sends a message to all runners; those that have not started are given up."""
-        self._stopping = self._stopping or isinstance(message, Stop | Kill)
+    def send(self, message: Stop | Kill) -> None:
+        """Tells all runners to end; those that have not started are given up."""
+        self._stopping = True
         for stream in list(self._streams.values()):
-            if stream.ended:
-                continue
-            if stream.started:
-                stream.tell(message)
-                if self._stopping:
-                    stream.is_last()
-            elif self._stopping:
-                stream.fail(StartError("stopped before it started"))
+            if not stream.ended:
+                stream.end(message)
+                stream.is_last()
 
-    def close(self) -> None:
-        """Ends the following, and an owned trace with it."""
-        self._finished = True
+    def close(self) -> list[str]:
+        """Ends the following, and an owned trace with it; what the user should know of that."""
+        with self._lock:
+            self._finished = True
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
         streams = list(self._streams.values())
         if not streams:
-            return
-        with ThreadPoolExecutor(_AT_ONCE) as pool:
-            list(pool.map(self._close, streams))
+            return []
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            return [text for text in pool.map(self._close, streams) if text]
 
-    def _close(self, stream: RunnerStream) -> None:
+    def _close(self, stream: RunnerStream) -> str:
         stream.close()
-        if self._owned and stream.is_worthless:
-            self._take_back(stream)
+        return self._take_back(stream) if self._owned and stream.is_worthless else ""
 
     def _add(self, name: str, node: str, containers: tuple[Container, ...] = ()) -> RunnerStream:
         with self._lock:
@@ -163,6 +184,7 @@ class Fleet:
                 name,
                 node,
                 timeout=self._timeout,
+                longest=self._longest,
                 owned=self._owned,
                 containers=containers,
                 sink=self._sink,
@@ -180,6 +202,8 @@ class Fleet:
             self._created.add(stream.name)
             create(placement)
             self.say(f"trace {self._id} created")
+            if stream.ended and stream.is_worthless:
+                self._take_back(stream)  # it was given up meanwhile
         except TraceError as error:
             self._created.discard(stream.name)  # all or nothing
             stream.fail(error)
@@ -192,23 +216,24 @@ class Fleet:
             self._check_finished()
 
     def _on_end(self, stream: RunnerStream) -> None:
-        if self._owned and stream.is_worthless:
-            # It must not start when nobody follows it any more.
-            self._take_back(stream)
+        # It must not start when nobody follows it any more.
+        if self._owned and stream.is_worthless and (text := self._take_back(stream)):
+            self._sink(Notice(text, stream.node))
         left = [each for each in list(self._streams.values()) if not each.ended]
         for each in left if self._stopping or len(left) == 1 else ():
             each.is_last()
         self._check_finished()
 
-    def _take_back(self, stream: RunnerStream) -> None:
-        if stream.name not in self._created:
-            return
-        try:
-            traces.delete_job(self._client, self._namespace, stream.name, now=True)
-        except NotFoundError:
-            return
-        except TraceError as error:
-            self._sink(Notice(f"the trace's objects are still there: {error}", stream.node))
+    def _take_back(self, stream: RunnerStream) -> str:
+        """Deletes what a runner has in the cluster; what stands in the way, if it can't be."""
+        if stream.name in self._created:
+            try:
+                traces.delete_job(self._client, self._namespace, stream.name, now=True)
+            except NotFoundError:
+                pass
+            except TraceError as error:
+                return f"the trace's objects are still there: {error}"
+        return ""
 
     def _check_finished(self) -> None:
         with self._lock:
@@ -225,7 +250,12 @@ class Fleet:
             for pods in pod_changes(self._client, path, query):
                 self._on_pods({_job_of(pod): pod for pod in pods.values()})
         except TraceError as error:
-            self._sink(Finished(error))
+            if not self.started:
+                self._sink(Finished(error))
+                return
+            self.say(f"the states of the trace's pods are not known any more: {error}")
+            for stream in list(self._streams.values()):
+                stream.fail(error)
         except Exception as error:
             # Without its end the client would wait for ever.
             self._sink(Finished(TraceError(f"kubectl trace itself failed: {error!r}")))

@@ -59,6 +59,7 @@ class RunnerStream:
         node: str,
         *,
         timeout: float,
+        longest: float,
         owned: bool,
         containers: tuple[Container, ...],
         sink: Sink,
@@ -72,6 +73,7 @@ class RunnerStream:
             name: The Job's name.
             node: The node's name.
             timeout: Seconds for the runner to start.
+            longest: Seconds after which a runner that has started must have ended.
             owned: The runner shall end with us.
             containers: The scope that it starts with.
             sink: Takes the events.
@@ -83,6 +85,7 @@ class RunnerStream:
         self._client = client
         self._namespace = namespace
         self._timeout = timeout
+        self._longest = longest
         self._owned = owned
         self._containers = self._first_containers = containers
         self._sink = sink
@@ -100,6 +103,10 @@ class RunnerStream:
         self._greeted = False
         self._closed = False
         self._alone_since: float | None = None
+        self._away_since = 0.0
+        self._start_lock = threading.Lock()
+        self._last_word: Control | None = None
+        self._progress = ""
         self._shown = ""  # the last trouble that the user was told of
 
     @property
@@ -118,6 +125,8 @@ class RunnerStream:
 
     def on_pod(self, pod: Object) -> None:
         """The runner's pod is this now."""
+        if pod is self._pod:
+            return
         self._pod = pod
         if not self.started:
             self._states.put(pod)
@@ -127,44 +136,25 @@ class RunnerStream:
         self._is_gone = True
         self._states.put(None)
 
+    def end(self, message: Control) -> None:
+        """Tells the runner to end; one that has not started is given up."""
+        with self._start_lock:
+            self._last_word = message
+            if not self.started:
+                self._states.put(StartError("stopped before it started"))
+                return
+        self._tell(message)
+
     def fail(self, error: TraceError) -> None:
         """Gives up a runner that has not started; one that has is not touched."""
         self._states.put(error)
-
-    def send(self, message: Control) -> None:
-        """Sends a message to the runner.
-
-        Raises:
-            TraceError: the runner can't be reached.
-        """
-        with self._channel_lock:
-            if self._channel is None:
-                self._channel = ControlChannel(self._client, self._namespace, self._pod_name)
-            self._channel.send(message)
-
-    def tell(self, message: Control) -> None:
-        """Sends a message from a thread of its own; a runner that can't be told to stop is lost."""
-
-        def work() -> None:
-            if self.ended:
-                return
-            try:
-                self.send(message)
-            except TraceError as error:
-                if not isinstance(message, Scope):
-                    raise
-                self._sink(
-                    Notice(f"pods that came or went can't be told to it: {error}", self.node)
-                )
-
-        self._in_thread(work)
 
     def set_scope(self, containers: tuple[Container, ...]) -> None:
         """Lets these containers be the runner's scope, at once or as soon as it runs."""
         if containers != self._containers:
             self._containers = containers
-            if self._greeted:
-                self.tell(Scope(containers))
+            if self._greeted and not self.ended:
+                self._in_thread(self._send_scope)
 
     def is_last(self) -> None:
         """Nothing else is waited for: a runner out of reach is given up soon."""
@@ -175,7 +165,7 @@ class RunnerStream:
         if self._owned and self.started and not self.ended:
             # The end of its standard input says it, too, but only once we hold that.
             with contextlib.suppress(TraceError):
-                self.send(Stop())
+                self._send(Stop())
         self._closed = True
         if self._stream is not None:
             self._stream.close()
@@ -186,6 +176,38 @@ class RunnerStream:
     def _pod_name(self) -> str:
         assert self._pod is not None
         return str(self._pod["metadata"]["name"])
+
+    def _send(self, message: Control) -> None:
+        """Sends a message to the runner.
+
+        Raises:
+            TraceError: it can't be reached.
+        """
+        with self._channel_lock:
+            self._open_channel().send(message)
+
+    def _open_channel(self) -> ControlChannel:
+        if self._channel is None:
+            self._channel = ControlChannel(self._client, self._namespace, self._pod_name)
+        return self._channel
+
+    def _tell(self, message: Control) -> None:
+        """Sends a message from a thread of its own; a runner that can't be told to stop is lost."""
+
+        def tell() -> None:
+            if not self.ended:
+                self._send(message)
+
+        self._in_thread(tell)
+
+    def _send_scope(self) -> None:
+        """Sends the scope as it is when it is this message's turn: no older one comes later."""
+        try:
+            with self._channel_lock:
+                self._open_channel().send(Scope(self._containers))
+        except TraceError as error:
+            text = f"pods that came or went can't be told to it: {error}"
+            self._sink(Notice(text, self.node))
 
     def _in_thread(self, work: Callable[[], None]) -> None:
         def guarded() -> None:
@@ -212,17 +234,28 @@ class RunnerStream:
 
     def _follow(self) -> None:
         self._wait_for_start()
-        self._started.set()
+        with self._start_lock:
+            self._started.set()
+            last_word = self._last_word
+        timer = threading.Timer(self._longest, self._end, args=(self._overdue(),))
+        timer.daemon = True
+        timer.start()
+        if last_word is not None:
+            self._tell(last_word)
         if self._owned and not self._has_terminated():
             self._in_thread(self._say_hello)
         self._read_log()
+
+    @staticmethod
+    def _overdue() -> TraceError:
+        return TraceError("the runner did not end in time; its last records and maps are lost")
 
     def _say_hello(self) -> None:
         """Takes the runner's standard input; a runner that has ended meanwhile needs no hello."""
         end = time.monotonic() + _HELLO_TIMEOUT
         while not (self._closed or self.ended):
             try:
-                self.send(Hello())
+                self._send(Hello())
             except ForbiddenError:
                 self._forbidden = True
                 raise
@@ -235,7 +268,7 @@ class RunnerStream:
             else:
                 self._greeted = True
                 if self._containers != self._first_containers:
-                    self.send(Scope(self._containers))
+                    self._send_scope()
                 return
 
     def _wait_for_start(self) -> None:
@@ -250,7 +283,7 @@ class RunnerStream:
                 raise pod
             if pod is None:
                 raise StartError("the trace's pod was deleted before it started")
-            if "running" in traces.runner_state(pod) or traces.has_terminated(pod):
+            if traces.runner_state(pod).keys() & {"running", "terminated"}:
                 return
             self._explain(pod)
 
@@ -261,7 +294,9 @@ class RunnerStream:
         text = f"{status.reason}: {status.message}" if status.message else status.reason
         if status.reason in _HOPELESS:
             raise StartError(text)
-        self._sink(Progress(self.node, status.reason or "waiting"))
+        if status.reason != self._progress:
+            self._progress = status.reason
+            self._sink(Progress(self.node, status.reason or "waiting"))
         if status.message and text != self._shown:
             self._sink(Notice(f"waiting: {text}", self.node))
             self._shown = text
@@ -305,19 +340,17 @@ class RunnerStream:
         Kubelets may end a followed log before its last lines, when the container has ended.
         """
         delay = _FIRST_DELAY
-        away_since = 0.0
-        while not self._closed:
+        while not (self._closed or self.ended):
             before_read = self._has_terminated()
             self._reader.restart()
             try:
                 self._read_log_once()
-                away_since = 0.0
             except UnavailableError as error:
-                away_since = away_since or time.monotonic()
+                self._away_since = self._away_since or time.monotonic()
                 if str(error) != self._shown:
                     self._sink(Notice(f"{error}; trying to read on", self.node))
                     self._shown = str(error)
-                self._check_worth_waiting(away_since, error)
+                self._check_worth_waiting(error)
             except NotFoundError as error:
                 if self._is_gone:
                     raise self._pod_is_gone() from error
@@ -326,15 +359,15 @@ class RunnerStream:
                 return
             if self._is_gone:
                 raise self._pod_is_gone()
-            if before_read and not away_since:
+            if before_read and not self._away_since:
                 raise _no_summary(self._pod or {})
             time.sleep(delay)
             delay = min(2 * delay, RECONNECT)
 
-    def _check_worth_waiting(self, away_since: float, error: UnavailableError) -> None:
+    def _check_worth_waiting(self, error: UnavailableError) -> None:
         if self._alone_since is None:
             return
-        waited = time.monotonic() - max(away_since, self._alone_since)
+        waited = time.monotonic() - max(self._away_since, self._alone_since)
         if waited > _AWAY:
             raise TraceError(f"out of reach, its last records and maps are lost: {error}")
 
@@ -343,6 +376,7 @@ class RunnerStream:
         query = {"container": jobs.CONTAINER, "follow": "true"}
         with self._client.stream(path, query) as stream:
             self._stream = stream
+            self._away_since = 0.0
             for data in stream:
                 if records := self._reader.feed(data):
                     self._sink(Records(self.node, records))

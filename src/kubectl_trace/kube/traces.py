@@ -21,6 +21,11 @@ if TYPE_CHECKING:
     from kubectl_trace.kube.client import Client, Object
 
 
+_PATIENCE = 30.0
+"""Seconds beyond its grace period in which a trace must have ended."""
+_LOOK_AGAIN = 10
+
+
 @dataclass(frozen=True)
 class Part:
     """A trace on one node: a Job and, where it has one, its pod."""
@@ -280,16 +285,27 @@ def grace(found: Found) -> float:
     return float(spec.get("terminationGracePeriodSeconds", 30))
 
 
+def longest(found: Found) -> float:
+    """Seconds after which the Job controller has ended the trace at the latest."""
+    return float(found.parts[0].job["spec"]["activeDeadlineSeconds"]) + grace(found)
+
+
 def wait_for_end(client: Client, found: Found) -> None:
-    """Waits until a trace that was told to stop has ended: its runners bound the time.
+    """Waits until a trace that was told to stop has ended.
 
     Raises:
-        TraceError: as the API server answers.
+        TraceError: as the API server answers, or it has not ended within its grace period.
     """
     path = f"/api/v1/namespaces/{found.namespace}/pods"
-    for pods in pod_changes(client, path, {"labelSelector": f"{jobs.LABEL_ID}={found.id}"}):
-        if all(map(has_terminated, pods.values())):
+    query = {"labelSelector": f"{jobs.LABEL_ID}={found.id}"}
+    end = time.monotonic() + grace(found) + _PATIENCE
+    for pods in pod_changes(client, path, query, seconds=_LOOK_AGAIN):
+        running = [pod for pod in pods.values() if not has_terminated(pod)]
+        if not running:
             return
+        if time.monotonic() > end:
+            nodes = ", ".join(sorted(pod["spec"].get("nodeName", "?") for pod in running))
+            raise TraceError(f"it has not ended on {nodes} (are their kubelets up?)")
 
 
 def runner_state(pod: Object) -> Object:
@@ -302,8 +318,9 @@ def runner_state(pod: Object) -> Object:
 
 
 def has_terminated(pod: Object) -> bool:
-    """Whether the runner has run and ended."""
-    return "terminated" in runner_state(pod)
+    """Whether the runner has ended, or will never run."""
+    phase = pod.get("status", {}).get("phase")
+    return "terminated" in runner_state(pod) or phase in ("Succeeded", "Failed")
 
 
 def changes(client: Client, namespace: str) -> Iterator[Found]:

@@ -16,10 +16,18 @@ _WATCH_SECONDS = 300
 RECONNECT = 1.0  # seconds between two attempts to reach an API server that is away
 
 
-def pod_changes(client: Client, path: str, query: Mapping[str, str]) -> Iterator[dict[str, Object]]:
-    """All pods of a list, by UID, now and after each change, without an end.
+def pod_changes(
+    client: Client, path: str, query: Mapping[str, str], *, seconds: int = _WATCH_SECONDS
+) -> Iterator[dict[str, Object]]:
+    """All pods of a list, by UID: now, after each change, and each time a watch is over.
 
-    An API server that is away for a while is waited for.
+    It has no end. An API server that is away for a while is waited for.
+
+    Args:
+        client: The API server.
+        path: The list.
+        query: Which of it.
+        seconds: How long one watch lasts.
 
     Raises:
         ForbiddenError, TraceError: as the API server answers.
@@ -28,18 +36,22 @@ def pod_changes(client: Client, path: str, query: Mapping[str, str]) -> Iterator
         try:
             listed = client.get(path, query)
             pods = {pod["metadata"]["uid"]: pod for pod in listed["items"]}
-            yield dict(pods)
             version = listed["metadata"]["resourceVersion"]
             while True:
-                since = {**query, "resourceVersion": version}
-                for event in client.watch(path, since, seconds=_WATCH_SECONDS):
+                yield dict(pods)
+                begun = time.monotonic()
+                # Bookmarks keep the version of a quiet list young enough to go on from.
+                since = {**query, "resourceVersion": version, "allowWatchBookmarks": "true"}
+                for event in client.watch(path, since, seconds=seconds):
                     pod = event["object"]
                     version = pod["metadata"]["resourceVersion"]
+                    if event["type"] == "BOOKMARK":
+                        continue
                     pods[pod["metadata"]["uid"]] = pod
                     if event["type"] == "DELETED":
                         del pods[pod["metadata"]["uid"]]
                     yield dict(pods)
-        except GoneError:
-            continue
-        except UnavailableError:
+                if time.monotonic() - begun < RECONNECT:
+                    time.sleep(RECONNECT)
+        except (GoneError, UnavailableError):
             time.sleep(RECONNECT)

@@ -15,7 +15,8 @@ import msgspec
 
 from kubectl_trace.errors import UsageError
 from kubectl_trace.results.merge_nodes import Node, Place
-from kubectl_trace.results.merge_parts import AT_EXIT, MAPS, Content, read
+from kubectl_trace.results.merge_parts import AT_EXIT, Content, read
+from kubectl_trace.results.record import MAPS
 from kubectl_trace.results.result import Result
 from kubectl_trace.results.rounds import Rounds
 

@@ -9,7 +9,7 @@ import msgspec
 
 from kubectl_trace.results.fold import Parts, form
 from kubectl_trace.results.order import ordered, printed
-from kubectl_trace.results.record import Map, Print
+from kubectl_trace.results.record import MAPS, Map, Print
 from kubectl_trace.results.result import Result
 
 if TYPE_CHECKING:
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
 AT_EXIT = "exit"
 """When bpftrace itself prints, beside what `record.Print.when` may be."""
-
-MAPS = frozenset({"map", "hist", "stats", "tseries"})
-"""The types of records that are maps."""
 
 
 class Printed(NamedTuple):

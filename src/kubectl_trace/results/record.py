@@ -12,6 +12,9 @@ from typing import Any
 
 import msgspec
 
+MAPS = frozenset({"map", "hist", "stats", "tseries"})
+"""The types of records that are maps."""
+
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """One unit of output."""

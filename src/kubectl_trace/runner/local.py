@@ -77,10 +77,11 @@ class LocalRunner:
         except (BrokenPipeError, ValueError):
             return
 
-    def close(self) -> None:
+    def close(self) -> tuple[()]:
         """Ends the runner's standard input: the client is gone."""
         if self._child is not None and self._child.stdin is not None:
             self._child.stdin.close()
+        return ()
 
     def _follow(self, sink: Sink) -> None:
         assert self._child is not None

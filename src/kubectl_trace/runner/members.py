@@ -182,8 +182,10 @@ class Members:
         """Lets these containers be the scope; those that were in it keep their numbers."""
         wanted = {_name(container): container for container in containers}
         for number, container in enumerate(self.containers, 1):
-            if wanted.pop(_name(container), None):
+            if new := wanted.pop(_name(container), None):
                 self._inactive.discard(number)
+                if new.container_id:  # it had none before it ran, and another one after a restart
+                    self.containers[number - 1] = new
             else:
                 self._inactive.add(number)
         self.containers += wanted.values()

@@ -16,9 +16,6 @@ from kubectl_trace.runner.output import Given
 if TYPE_CHECKING:
     from kubectl_trace.program.merging import Merged, Merging
 
-MAPS = frozenset({"map", "hist", "stats", "tseries"})
-"""The types of records that are maps."""
-
 _TYPES = {
     "hist": "hist",
     "lhist": "hist",

@@ -26,6 +26,8 @@ from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Container, Trace
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from kubectl_trace.program.merging import Merging
     from kubectl_trace.runner.plan import Groundwork, Plan
     from kubectl_trace.runner.processes import Process
@@ -77,7 +79,7 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     binary = bpftrace.find()
-    chosen = _processes(trace)
+    chosen = _processes(trace, writer)
     pids = [process.pid for process in chosen]
     release = bpftrace.version(binary)
     start = Start(
@@ -181,27 +183,39 @@ def _explain(trace: Trace, chosen: Plan, writer: RecordWriter) -> Summary:
     return Summary(exit=Exit.DONE, reason="explained")
 
 
-def _processes(trace: Trace) -> list[Process]:
-    """The processes that `$container_pid` stands for, one a container."""
+def _processes(trace: Trace, writer: RecordWriter) -> list[Process]:
+    """The processes that `$container_pid` stands for, one a container that runs now."""
     if trace.pid:
         process = processes.read(trace.pid)
         if process is None:
             raise NotFoundError(f"there is no process {trace.pid} on this machine")
         return [process]
+    found = _wait_for(trace.containers)
+    missing = [each for each in trace.containers if each.container_id not in found]
+    for each in missing:
+        what = f"container {each.container} of pod {each.pod}"
+        if len(missing) == len(trace.containers):
+            raise StartError(
+                f"{what} has no process on this node (container ID {each.container_id})"
+            )
+        writer.add("stderr", f"scope: {what} does not run just now")
     return [
-        processes.select(_wait_for(container), trace.process_selector)
-        for container in trace.containers
+        processes.select(found[each.container_id], trace.process_selector)
+        for each in trace.containers
+        if each.container_id in found
     ]
 
 
-def _wait_for(container: Container) -> list[Process]:
+def _wait_for(containers: Sequence[Container]) -> dict[str, list[Process]]:
+    """The processes of the containers, once each has some or it has taken too long."""
     end = time.monotonic() + _CONTAINER_TIMEOUT
+    found: dict[str, list[Process]] = {}
     while True:
-        if found := processes.of_container(container.container_id):
+        for container in containers:
+            if container.container_id not in found and (
+                there := processes.of_container(container.container_id)
+            ):
+                found[container.container_id] = there
+        if len(found) == len(containers) or time.monotonic() > end:
             return found
-        if time.monotonic() > end:
-            raise StartError(
-                f"container {container.container} of pod {container.pod} has no process on this "
-                f"node (container ID {container.container_id})"
-            )
         time.sleep(0.05)

@@ -10,9 +10,10 @@ import msgspec
 from kubectl_trace.program import maps, syntax, tags
 from kubectl_trace.program.messages import Messages
 from kubectl_trace.results import dialect
+from kubectl_trace.results.record import MAPS
 from kubectl_trace.runner import repeats
 from kubectl_trace.runner.output import Given
-from kubectl_trace.runner.prints import MAPS, Prints
+from kubectl_trace.runner.prints import Prints
 
 if TYPE_CHECKING:
     from kubectl_trace.runner.bpftrace import ProgramFile

@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kubectl_trace.cli import follow as module
 from kubectl_trace.cli.follow import Interrupts, follow
 from kubectl_trace.cli.printer import printer
 from kubectl_trace.cli.report import Report
 from kubectl_trace.cli.view import View
 from kubectl_trace.errors import TraceError
-from kubectl_trace.results.events import Notice
+from kubectl_trace.results.events import Ended, Finished, Notice, Records
+from kubectl_trace.results.record import Record, Start, Summary
+from kubectl_trace.runner.output import to_data
+from kubectl_trace.trace import PROTOCOL, Kill, Stop
 
 if TYPE_CHECKING:
+    from kubectl_trace.results.account import Account
     from kubectl_trace.results.events import Event, Sink
-    from kubectl_trace.trace import Control
+    from kubectl_trace.results.result import Result
 
 
 def test_a_signal_that_another_thread_gets_reaches_the_waiting_main_thread() -> None:
@@ -59,14 +64,15 @@ class Endless:
         self._thread = threading.Thread(target=speak)
         self._thread.start()
 
-    def send(self, message: Control) -> None:
+    def send(self, message: Stop | Kill) -> None:
         """Nobody is there to be told."""
 
-    def close(self) -> None:
+    def close(self) -> list[str]:
         self._closing.set()
         assert self._thread is not None
         self._thread.join(20)
         self.closed = not self._thread.is_alive()
+        return []
 
 
 def test_a_source_that_waits_for_room_can_be_closed(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,3 +85,121 @@ def test_a_source_that_waits_for_room_can_be_closed(capsys: pytest.CaptureFixtur
     with Interrupts(owned=False) as interrupts, pytest.raises(TraceError, match="it is over"):
         follow(source, Broken(printer("json", report), report), interrupts, grace=1)
     assert source.closed
+
+
+class Runners:
+    """Two runners that do what the test says."""
+
+    nodes = ["a", "b"]  # noqa: RUF012
+
+    def __init__(self) -> None:
+        self.started = False
+        self.sent: list[str] = []
+        self.sink: Sink = lambda event: None
+
+    def start(self, sink: Sink) -> None:
+        self.sink = sink
+        threading.Thread(target=self.play, daemon=True).start()
+
+    def play(self) -> None:
+        raise NotImplementedError
+
+    def send(self, message: Stop | Kill) -> None:
+        self.sent.append(type(message).__name__)
+
+    def close(self) -> list[str]:
+        return []
+
+    def begins(self, node: str) -> None:
+        start = Start("t", "0", PROTOCOL, node, "6.1", "0.23", merge=True)
+        records = [Record(0, 1.0, "start", to_data(start)), Record(1, 1.0, "ready")]
+        self.started = True
+        self.sink(Records(node, records))
+
+    def ends(self, node: str, reason: str) -> None:
+        summary = to_data(Summary(exit=0, reason=reason))
+        maps = Record(2, 1.0, "map", {"@": 5})
+        self.sink(Records(node, [maps, Record(3, 1.0, "summary", summary)]))
+        self.sink(Ended(node))
+
+
+def followed(source: Runners, interrupts: Interrupts) -> int:
+    report = Report(2)
+    return follow(source, View(printer("text", report), report), interrupts, grace=0.1)
+
+
+def test_a_node_whose_runner_is_told_to_go_does_not_take_the_others_with_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "PATIENCE", 0.1)
+    going = threading.Event()
+
+    class Drained(Runners):
+        def play(self) -> None:
+            self.begins("a")
+            self.begins("b")
+            self.ends("a", "stopped")  # its node is drained
+            going.wait(0.6)  # longer than grace and patience together
+            self.ends("b", "finished")
+            self.sink(Finished())
+
+    with Interrupts(owned=True) as interrupts:
+        assert followed(Drained(), interrupts) == 0
+    assert "lost: none" in capsys.readouterr().err
+
+
+def test_a_ctrl_c_just_before_the_first_runner_begins_stops_it() -> None:
+    """The signal finds nothing to stop; when it is looked at, there is something."""
+
+    class Beginning(Runners):
+        def play(self) -> None:
+            """All happens in the main thread."""
+
+        def send(self, message: Stop | Kill) -> None:
+            super().send(message)
+            self.begins("a")
+            for node in self.nodes:
+                self.ends(node, "stopped")
+            self.sink(Finished())
+
+        def start(self, sink: Sink) -> None:
+            super().start(sink)
+            os.kill(os.getpid(), signal.SIGINT)
+            self.started = True
+
+    source = Beginning()
+    with Interrupts(owned=True) as interrupts:
+        assert followed(source, interrupts) == 0
+    assert source.sent == ["Stop"]
+
+
+def test_a_node_that_was_killed_is_named_in_the_maps_of_the_others(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Killed(Runners):
+        def play(self) -> None:
+            self.begins("a")
+            self.begins("b")
+            summary = to_data(Summary(exit=130, reason="killed", message="maps given up"))
+            self.sink(Records("b", [Record(2, 1.0, "summary", summary)]))
+            self.sink(Ended("b"))
+            self.ends("a", "finished")
+            self.sink(Finished())
+
+    report = Report(2)
+    shown: list[Result] = []
+
+    class Kept:
+        def show(self, result: Result) -> None:
+            shown.append(result)
+
+        def flush(self) -> None:
+            """Nothing is kept back."""
+
+        def close(self, account: Account | None) -> None:
+            """Nothing is open."""
+
+    with Interrupts(owned=True) as interrupts:
+        code = follow(Killed(), View(Kept(), report), interrupts, grace=1)
+    assert code == 130
+    assert [result.missing for result in shown if result.type == "map"] == [("b",)]

@@ -11,6 +11,7 @@ import subprocess
 import time
 from typing import TYPE_CHECKING
 
+import msgspec
 import pytest
 
 from kubectl_trace.runner import members, processes
@@ -186,6 +187,23 @@ def test_containers_join_and_leave_on_request_and_keep_their_numbers(node: Node)
     scope.tick()
     assert scope_map.content == {number(app): 1, number(sidecar): 2}
     assert node.said == [(["sidecar"], []), ([], ["app"]), (["app"], [])]
+
+
+def test_a_pod_that_is_announced_before_its_container_runs_joins_when_it_does(node: Node) -> None:
+    node.start(APP.container_id, "app")
+    scope, scope_map = node.members(APP), FakeMap()
+    scope.use(scope_map)
+    other = Container("default", "web-2", "app", "", "uid-2")
+    scope.set_containers([APP, other])
+    scope.tick()
+    assert list(scope_map.content.values()) == [1]
+    # Its pod's cgroup is one that nobody has looked at yet.
+    node.pod = node.pod.parent / "poduid-2"
+    node.pod.mkdir()
+    cgroup = node.start("c" * 64, "app")
+    scope.set_containers([APP, msgspec.structs.replace(other, container_id="c" * 64)])
+    scope.tick()
+    assert scope_map.content[number(cgroup)] == 2
 
 
 def test_by_task_the_containers_threads_are_in_scope(node: Node) -> None:

@@ -1,0 +1,313 @@
+"""What becomes of the runners of a trace at bad moments.
+
+The API server is a fake one here: no real one can be made to answer in the middle of a Ctrl-C. On a
+real one: tests/e2e/test_fan_out.py.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any
+
+from kubectl_trace.errors import ForbiddenError, NotFoundError, StartError, TraceError
+from kubectl_trace.kube import job as jobs
+from kubectl_trace.kube import stream, watch
+from kubectl_trace.kube.client import Client, GoneError, UnavailableError
+from kubectl_trace.kube.fleet import Fleet
+from kubectl_trace.kube.placement import Placement
+from kubectl_trace.results.events import Ended, Event, Finished, Notice, Progress
+from kubectl_trace.results.record import Record, Summary, encode
+from kubectl_trace.runner.output import to_data
+from kubectl_trace.trace import Container, Scope, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import pytest
+
+    from kubectl_trace.kube.client import Object
+
+SUMMARY = encode(Record(0, 1.0, "summary", to_data(Summary(exit=0, reason="stopped")))) + b"\n"
+
+
+class Log:
+    """A log that is followed: what is put into it, an error that breaks it; None: its end."""
+
+    def __init__(self) -> None:
+        self.pieces: SimpleQueue[bytes | Exception | None] = SimpleQueue()
+
+    def __enter__(self) -> Log:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Others may read on."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        while (piece := self.pieces.get()) is not None:
+            if isinstance(piece, Exception):
+                raise piece
+            yield piece
+
+    def close(self) -> None:
+        self.pieces.put(None)
+
+
+class Api(Client):
+    """An API server with logs by pod, and a list of what was deleted."""
+
+    def __init__(self) -> None:
+        self.logs: dict[str, Log] = {}
+        self.deleted: list[str] = []
+        self.created: set[str] = set()
+        self.may_delete = True
+
+    def stream(self, path: str, query: object) -> Any:
+        return self.logs.setdefault(path.split("/")[-2], Log())
+
+    def get(self, path: str, query: object = None) -> Object:
+        return {"items": [], "metadata": {"resourceVersion": "1"}}
+
+    def watch(self, path: str, query: object, *, seconds: int) -> Iterator[Object]:
+        threading.Event().wait(60)
+        return iter(())
+
+    def delete(self, path: str, body: Object | None = None) -> Object:
+        name = path.split("/")[-1]
+        if not self.may_delete:
+            raise ForbiddenError("may not delete jobs")
+        if name not in self.created:
+            raise NotFoundError("no such job")
+        self.deleted.append(name)
+        return {}
+
+
+class Trace:
+    """A trace of several runners, named as their nodes."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, *nodes: str, owned: bool = True) -> None:
+        self.api = Api()
+        self.events: list[Event] = []
+        self.said: list[tuple[str, object]] = []
+        trace = self
+
+        class Channel:
+            def __init__(self, client: object, namespace: str, pod: str) -> None:
+                self._pod = pod
+
+            def send(self, message: object) -> None:
+                trace.said.append((self._pod, message))
+
+            def close(self) -> None:
+                """Nothing is open."""
+
+        monkeypatch.setattr(stream, "ControlChannel", Channel)
+        self.fleet = Fleet(
+            self.api, "n", "id", timeout=20, longest=60, owned=owned, begin=self._begin
+        )
+        self._nodes = nodes
+        self.begun = threading.Event()
+        self.create: Callable[[Placement], None] = lambda placement: self.api.created.add(
+            placement.node
+        )
+
+    def start(self, sink: Callable[[Event], None] | None = None) -> None:
+        self.fleet.start(sink or self.events.append)
+        assert self.begun.wait(10)
+
+    def _begin(self, fleet: Fleet) -> None:
+        containers = (Container("n", "web", "web", "id", "uid"),)
+        fleet.launch(
+            {node: Placement(node, containers) for node in self._nodes},
+            lambda placement: self.create(placement),
+        )
+        self.begun.set()
+
+    def pod(self, node: str, state: str) -> None:
+        """The runner's pod is in a state."""
+        status = {"name": jobs.CONTAINER, "state": {state: {}}}
+        labels = {jobs.LABEL: node}
+        metadata = {"name": node, "namespace": "n", "uid": node, "labels": labels}
+        pod = {
+            "metadata": metadata,
+            "spec": {},
+            "status": {"phase": "Pending", "containerStatuses": [status]},
+        }
+        self.fleet._streams[node].on_pod(pod)
+
+    def runs(self, node: str) -> None:
+        self.pod(node, "running")
+        until(lambda: (node, "Hello") in self.messages())
+
+    def messages(self) -> list[tuple[str, str]]:
+        return [(pod, type(message).__name__) for pod, message in self.said]
+
+    def of(self, kind: type[Event]) -> list[Any]:
+        return [event for event in self.events if isinstance(event, kind)]
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
+def test_a_trace_is_finished_once_when_all_its_runners_have_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = Trace(monkeypatch, "a", "b")
+    trace.start()
+    for node in ("a", "b"):
+        trace.runs(node)
+        trace.api.logs.setdefault(node, Log()).pieces.put(SUMMARY)
+        trace.api.logs[node].pieces.put(None)
+    until(lambda: bool(trace.of(Finished)))
+    assert sorted(event.node for event in trace.of(Ended)) == ["a", "b"]
+    assert [event.error for event in trace.of(Finished)] == [None]
+    assert trace.fleet.close() == []
+    assert trace.api.deleted == [], "what has run can be read later"
+
+
+def test_a_runner_that_begins_while_the_user_stops_is_stopped_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = Trace(monkeypatch, "a", "b")
+    room = threading.Event()
+
+    def sink(event: Event) -> None:
+        trace.events.append(event)
+        if isinstance(event, Progress) and event.node == "b" and event.text != "creating":
+            assert room.wait(20)  # a slow terminal
+
+    trace.start(sink)
+    trace.runs("a")
+    trace.pod("b", "waiting")
+    until(lambda: any(event.node == "b" for event in trace.of(Progress)[2:]))
+    trace.pod("b", "running")
+    trace.fleet.send(Stop())
+    room.set()
+    until(lambda: ("b", "Stop") in trace.messages())
+    assert ("a", "Stop") in trace.messages()
+
+
+def test_what_has_not_begun_when_the_user_stops_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = Trace(monkeypatch, "a", "b")
+    trace.start()
+    trace.runs("a")
+    until(lambda: "b" in trace.api.created)
+    trace.fleet.send(Stop())
+    until(lambda: trace.api.deleted == ["b"])
+    (ended,) = trace.of(Ended)
+    assert (ended.node, ended.started) == ("b", False)
+    assert isinstance(ended.error, StartError)
+
+
+def test_a_job_that_is_created_after_its_runner_was_given_up_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = Trace(monkeypatch, "a")
+    slow = threading.Event()
+
+    def create(placement: Placement) -> None:
+        assert slow.wait(20)
+        trace.api.created.add(placement.node)
+
+    trace.create = create
+    trace.start()
+    trace.fleet.send(Stop())
+    until(lambda: bool(trace.of(Ended)))
+    slow.set()
+    until(lambda: trace.api.deleted == ["a"])
+
+
+def test_what_can_not_be_taken_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = Trace(monkeypatch, "a")
+    trace.api.may_delete = False
+    trace.start()
+    until(lambda: "a" in trace.api.created)
+    assert trace.fleet.close() == [
+        "the trace's objects are still there: may not delete jobs",
+    ]
+
+
+def test_a_runner_that_is_out_of_reach_twice_has_the_whole_time_each_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "_AWAY", 0.4)
+    monkeypatch.setattr(stream, "RECONNECT", 0.01)
+    trace = Trace(monkeypatch, "a")
+    trace.start()
+    trace.runs("a")
+    log = trace.api.logs.setdefault("a", Log())
+    trace.fleet.send(Stop())
+    for _ in range(4):
+        log.pieces.put(UnavailableError("a break"))
+        time.sleep(0.2)  # it is read well meanwhile
+    log.pieces.put(SUMMARY)
+    log.pieces.put(None)
+    until(lambda: bool(trace.of(Finished)))
+    assert [event.error for event in trace.of(Ended)] == [None]
+
+
+def test_the_last_scope_is_the_one_that_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = Trace(monkeypatch, "a")
+    trace.start()
+    trace.runs("a")
+    for number in range(100):
+        containers = (Container("n", f"web-{number}", "web", "id", "uid"),)
+        trace.fleet.update({"a": Placement("a", containers)})
+
+    def last() -> str:
+        scopes = [message for _, message in trace.said if isinstance(message, Scope)]
+        return scopes[-1].containers[0].pod if scopes else ""
+
+    until(lambda: sum(isinstance(message, Scope) for _, message in trace.said) == 100)
+    assert last() == "web-99"
+
+
+def test_pods_that_did_not_change_tell_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = Trace(monkeypatch, "a")
+    trace.start()
+    for _ in range(5):
+        trace.pod("a", "waiting")
+    trace.runs("a")
+    assert len(trace.of(Progress)) == 2, "creating, waiting"
+
+
+def test_without_the_states_of_pods_what_runs_is_read_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = Trace(monkeypatch, "a")
+    forbidden = threading.Event()
+
+    def changes(*_: object) -> Iterator[dict[str, Object]]:
+        assert forbidden.wait(20)
+        raise TraceError("Unauthorized")
+        yield {}
+
+    monkeypatch.setattr("kubectl_trace.kube.fleet.pod_changes", changes)
+    trace.start()
+    trace.runs("a")
+    forbidden.set()
+    until(lambda: any("Unauthorized" in event.text for event in trace.of(Notice)))
+    trace.api.logs.setdefault("a", Log()).pieces.put(SUMMARY)
+    trace.api.logs["a"].pieces.put(None)
+    until(lambda: bool(trace.of(Finished)))
+    assert [event.error for event in trace.of(Ended)] == [None]
+
+
+def test_a_list_whose_version_is_gone_is_not_listed_without_a_pause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pauses: list[float] = []
+
+    class Gone(Api):
+        def watch(self, path: str, query: object, *, seconds: int) -> Iterator[Object]:
+            raise GoneError("too old")
+
+    monkeypatch.setattr("kubectl_trace.kube.watch.time.sleep", pauses.append)
+    states = watch.pod_changes(Gone(), "/pods", {})
+    assert [next(states) for _ in range(3)] == [{}, {}, {}]
+    assert pauses == [watch.RECONNECT] * 2
