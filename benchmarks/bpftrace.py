@@ -32,7 +32,7 @@ def running(version: str, text: str) -> Iterator[int]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=bpftrace.environment({}),
+            env=bpftrace.environment({}, version),
             pass_fds=[program.fd],
         )
         with process:

@@ -355,7 +355,7 @@ def test_before_the_start_ctrl_c_takes_everything_back(cluster: Cluster) -> None
     command = start("run", "deploy/nginx", "-a", "--imagename", "no/such:image", "-e", COUNT)
     command.wait_for(" created").interrupt()
     result = command.finish()
-    assert result.code == 5, result
+    assert result.code == 130, result
     cluster.wait_until_gone(result.trace_id)
 
 

@@ -561,7 +561,7 @@ def test_ctrl_c_before_the_start_leaves_nothing(cluster: Cluster, node: str) -> 
     words = ("--imagename", "localhost:1/missing:1")
     command = start("run", node, "-a", "-e", ONCE, *words).wait_for("created")
     result = command.interrupt().finish()
-    assert result.code == 5, result
+    assert result.code == 130, result
     cluster.wait_until_gone(result.trace_id)
 
 

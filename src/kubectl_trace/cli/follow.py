@@ -115,7 +115,7 @@ class _Wake:
 class NeverStarted(TraceError):
     """The user gave up before the trace ran."""
 
-    code = Exit.NOT_STARTED
+    code = Exit.GIVEN_UP
 
 
 def follow(

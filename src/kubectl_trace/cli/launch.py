@@ -322,4 +322,6 @@ def _print_objects(objects: list[Object], output_format: str) -> None:
         return
     import yaml
 
-    yaml.safe_dump_all(objects, sys.stdout, sort_keys=False)
+    # Copied, so that what two of them share is written twice, not as a reference.
+    apart = [msgspec.json.decode(msgspec.json.encode(each)) for each in objects]
+    yaml.safe_dump_all(apart, sys.stdout, sort_keys=False)

@@ -49,7 +49,7 @@ Examples:
 Exit codes:
   0 done; 1 failed; 2 usage; 3 target or trace not found; 4 not allowed; 5 could not be started;
   6 bpftrace refused the program; 7 cut short by the deadline without maps;
-  8 something was lost (--strict); 130 maps given up
+  8 something was lost (--strict); 130 given up (Ctrl-C before the start, or twice)
 
 `kubectl trace VERB --help` says more. All verbs take kubectl's connection flags (`kubectl options`).
 """
@@ -72,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments.complain(str(error))
         return int(Exit.FAILED)
     except KeyboardInterrupt:
-        return 130
+        return int(Exit.GIVEN_UP)
 
 
 def _main(argv: list[str]) -> int:

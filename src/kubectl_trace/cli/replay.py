@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubectl_trace.cli.arguments import verb_parser, view_flags
+from kubectl_trace.cli.arguments import complain, verb_parser, view_flags
+from kubectl_trace.errors import Exit
 
 if TYPE_CHECKING:
     import argparse
 
     from kubectl_trace.cli.arguments import Parser
+    from kubectl_trace.errors import TraceError
 
 _EXAMPLES = """\
   # what `run --save nginx.session` has kept, as it was shown
@@ -50,10 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
     report.say(f"trace {header.trace} of {header.target}, {header.created}")
     shows = printer(arguments.output, report, by=arguments.by, timestamps=arguments.timestamps)
     view = View(shows, report, by=arguments.by)
+    error: TraceError | None = None
     with closing(events), closing(view):
         for event in events:
             # Nothing is late: what came is all there, and is joined however long it took.
             view.take(event, 0)
-            if isinstance(event, Finished) and event.error is not None:
-                raise event.error
-        return view.finish().exit
+            if isinstance(event, Finished):
+                error = event.error
+        code = view.finish().exit
+    if error is not None:
+        complain(str(error))
+    return code or int(error.code if error is not None else Exit.DONE)

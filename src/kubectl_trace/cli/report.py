@@ -25,7 +25,8 @@ ERRORS = frozenset({"lost_events", "helper_error", "runtime_error", "errorf", "w
 
 _REMEMBERED = 1000  # messages
 
-_NO_RESULTS = ABOUT | ERRORS | {"attached_probes"}
+NO_RESULTS = ABOUT | ERRORS | {"attached_probes"}
+"""Types that are no results of the program's own."""
 
 
 class Report:
@@ -48,7 +49,7 @@ class Report:
 
     def shows(self, result: Result) -> bool:
         """Whether a result is one for stderr; then it has been shown there."""
-        if result.type not in _NO_RESULTS:
+        if result.type not in NO_RESULTS:
             return False
         self._show(result)
         return True
@@ -93,14 +94,16 @@ class Report:
         for message in dict.fromkeys(node.message for node in ended if node.reason != "lost"):
             if len(account.nodes) == 1:
                 complain(message)
-        notes = dict.fromkeys(
-            node.message for node in account.nodes.values() if node.message and not node.exit
-        )
-        for message in notes:
-            complain(message)
+        for name, node in account.nodes.items():
+            if node.message and not node.exit:
+                complain(f"{name}: {node.message}" if len(account.nodes) > 1 else node.message)
         records = "1 record" if account.delivered == 1 else f"{account.delivered} records"
         nodes = f" from {len(account.nodes)} nodes" if len(account.nodes) > 1 else ""
-        note(f"{account.reason}: {records}{nodes}; lost: {_causes(account.lost)}")
+        missing = ", ".join(account.missing)
+        note(
+            f"{account.reason}: {records}{nodes}; lost: {_causes(account.lost)}"
+            + (f"; not all of: {missing}" if missing and len(account.nodes) > 1 else "")
+        )
         if len(account.nodes) > 1:
             for name, node in account.nodes.items():
                 if any(node.lost.values()):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace._version import __version__
+from kubectl_trace.cli.report import NO_RESULTS
 from kubectl_trace.errors import Exit, StartError
 from kubectl_trace.results.account import Accountant
 from kubectl_trace.results.events import Ended, Finished, Notice, Progress, Records
@@ -111,8 +112,7 @@ class View:
         return account
 
     def stop(self) -> None:
-        """Shows what has waited for other nodes: the trace goes on, but is read no further."""
-        self._show(self._merger.finish())
+        """Ends where the trace goes on: what still waits for other nodes' parts is not shown."""
         self._printer.close(None)
 
     def close(self) -> None:
@@ -133,6 +133,10 @@ class View:
             self._accountant.ready(node)
         elif record.type == "summary":
             self._accountant.summary(node, msgspec.convert(record.data, Summary))
+        elif record.type == "printf" and isinstance(record.data, list):
+            self._accountant.seen(node, len(record.data))
+        elif record.type not in NO_RESULTS:
+            self._accountant.seen(node, 1)
 
     def _on_end(self, event: Ended, now: float) -> None:
         account = self.ended[event.node] = self._accountant.ended(event)

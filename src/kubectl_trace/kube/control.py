@@ -48,7 +48,7 @@ class ControlChannel:
                 close_timeout=1,
             )
         except InvalidStatus as error:
-            body = (error.response.body or b"").decode(errors="replace").strip()
+            body = _message(bytes(error.response.body or b""))
             if error.response.status_code in (401, 403):
                 raise ForbiddenError(
                     f"may not attach to the runner, which stopping a trace needs: {body} "
@@ -70,3 +70,11 @@ class ControlChannel:
     def close(self) -> None:
         """Ends the channel."""
         self._socket.close()
+
+
+def _message(body: bytes) -> str:
+    """What an answer says, which may be a `Status` object."""
+    try:
+        return str(msgspec.json.decode(body)["message"])
+    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, TypeError):
+        return body.decode(errors="replace").strip()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import NotFoundError
+from kubectl_trace.kube.job import LABEL_ID
 from kubectl_trace.trace import Container
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def by_node(pods: Iterable[Object], choice: Choice, *, running: bool) -> dict[st
     """The chosen containers of these pods, by node.
 
     Args:
-        pods: Pods; those that wait for a node or that have ended do not count.
+        pods: Pods; those that wait for a node, that have ended, or that are runners, do not count.
         choice: Which of their containers.
         running: Only containers that run. Else those that will, too: a container that is not there
             (yet, or just now) has no ID.
@@ -61,6 +62,8 @@ def by_node(pods: Iterable[Object], choice: Choice, *, running: bool) -> dict[st
         node = pod["spec"].get("nodeName")
         if not node or pod.get("status", {}).get("phase") in ("Succeeded", "Failed"):
             continue
+        if LABEL_ID in pod["metadata"].get("labels", {}):
+            continue  # a runner: what it sees would make it see more
         found.setdefault(node, []).extend(_containers(pod, choice, running=running))
     return {
         node: Placement(node, tuple(sorted(containers, key=_order)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kubectl_trace.errors import ForbiddenError, NotFoundError, UsageError
+from kubectl_trace.errors import ForbiddenError, NotFoundError, TraceError, UsageError
 from kubectl_trace.kube import placement
 from kubectl_trace.kube.placement import Choice, Placement
 
@@ -81,7 +81,7 @@ def resolve(client: Client, targets: Targets, namespace: str) -> Resolved:
             named.append(pod)
             continue
         selector = _selector(client, target, "" if targets.all_namespaces else namespace, namespace)
-        pods = client.get(selector.path, selector.query)["items"]
+        pods = _listed(client, selector.path, target.selector, selector.query)
         _check_runs(target, pods, choice)
         selectors.append(selector)
         selected += pods
@@ -126,7 +126,7 @@ def _nodes(client: Client, targets: Iterable[Target]) -> Resolved:
             found = [_node(client, target.name)]
         else:
             query = {"labelSelector": target.selector} if target.selector else {}
-            found = client.get("/api/v1/nodes", query)["items"]
+            found = _listed(client, "/api/v1/nodes", target.selector, query)
             if not found:
                 raise NotFoundError(f"there are no {target}")
         for node in found:
@@ -136,6 +136,16 @@ def _nodes(client: Client, targets: Iterable[Target]) -> Resolved:
                 notes.append(note)
     ordered = tuple(placements[name] for name in sorted(placements))
     return Resolved(ordered, Choice(), notes=tuple(dict.fromkeys(notes)))
+
+
+def _listed(client: Client, path: str, selector: str, query: dict[str, str]) -> list[Object]:
+    """What a list has; the user's own selector may be none."""
+    try:
+        return list(client.get(path, query)["items"])
+    except TraceError as error:
+        if selector and "unable to parse requirement" in str(error):
+            raise UsageError(f"-l {selector}: {error}") from error
+        raise
 
 
 def _node(client: Client, name: str) -> Object:

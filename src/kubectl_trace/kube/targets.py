@@ -170,7 +170,8 @@ def _check(targets: Targets) -> None:
         raise UsageError("local is this machine alone: it goes with no other target")
     if "node" in kinds and len(kinds) > 1:
         raise UsageError(
-            "nodes and pods do not go together: of a node every task is seen, of pods only theirs"
+            "nodes and pods do not go together: of a node every task is seen, of pods only "
+            "theirs (nodes by their labels: nodes -l SELECTOR)"
         )
     if targets.all_namespaces and all(target.name for target in targets.each):
         raise UsageError("-A goes with -l SELECTOR, or with pods")

@@ -41,11 +41,16 @@ class Account(msgspec.Struct, frozen=True):
     nodes: dict[str, NodeAccount]
 
     @property
+    def missing(self) -> list[str]:
+        """The nodes that did not begin, or whose last records and maps did not come."""
+        return [
+            name for name, node in self.nodes.items() if not node.began or node.reason == "lost"
+        ]
+
+    @property
     def is_complete(self) -> bool:
         """Whether nothing was lost, and no node is missing."""
-        return not any(self.lost.values()) and all(
-            node.began and node.reason != "lost" for node in self.nodes.values()
-        )
+        return not any(self.lost.values()) and not self.missing
 
     def as_data(self) -> dict[str, Any]:
         """As JSON and YAML show it."""
@@ -59,12 +64,17 @@ class Accountant:
         """`strict`: whatever is lost shows in the exit code."""
         self._strict = strict
         self._ready: set[str] = set()
+        self._seen: dict[str, int] = {}
         self._summaries: dict[str, Summary] = {}
         self._nodes: dict[str, NodeAccount] = {}
 
     def ready(self, node: str) -> None:
         """The node's probes are attached."""
         self._ready.add(node)
+
+    def seen(self, node: str, records: int) -> None:
+        """So many more of the program's records have come: all that is known without a summary."""
+        self._seen[node] = self._seen.get(node, 0) + records
 
     def summary(self, node: str, summary: Summary) -> None:
         """The node's runner said its last."""
@@ -82,7 +92,7 @@ class Accountant:
                 exit=int(error.code if error else Exit.FAILED),
                 reason="lost" if event.started else "not started",
                 message=str(error or "the runner ended without a summary"),
-                delivered=summary.delivered if summary else 0,
+                delivered=summary.delivered if summary else self._seen.get(event.node, 0),
                 lost=lost,
                 began=event.started and event.node in self._ready,
             )
@@ -107,7 +117,7 @@ class Accountant:
                 lost[cause] = lost.get(cause, 0) + count
         # A node that could not begin is named, and does not make the others' answer fail.
         counted = [node for node in nodes if node.began] or nodes
-        reasons = {node.reason for node in counted}
+        reasons = {node.reason for node in counted if node.reason != "lost"} or {"lost"}
         account = Account(
             exit=next((node.exit for node in counted if node.exit), int(Exit.DONE)),
             reason=reasons.pop() if len(reasons) == 1 else "ended",
@@ -115,6 +125,7 @@ class Accountant:
             lost=lost,
             nodes=dict(sorted(self._nodes.items())),
         )
-        if self._strict and account.exit == Exit.DONE and not account.is_complete:
+        ended = account.exit in (Exit.DONE, Exit.FAILED)
+        if self._strict and ended and not account.is_complete:
             return msgspec.structs.replace(account, exit=int(Exit.LOST))
         return account

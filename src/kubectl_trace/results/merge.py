@@ -159,7 +159,8 @@ class Merger:
         for number, value in part.values:
             group = node.within(by, number)
             if group is None:
-                notes += self._note_once(_WHOLE.format(map=part.site.map, by=by), time)
+                why = part.facts.whole or _NOT_KEPT
+                notes += self._note_once(_WHOLE.format(map=part.site.map, by=by, why=why), time)
                 group = Place(node.name)
             content.add(group, node.place(number), part.kind, value)
         return notes
@@ -236,10 +237,8 @@ class _Site:
 _EVENT = (
     "{map} is printed at an event, which has no common time on several nodes; it is shown by node"
 )
-_WHOLE = (
-    "{map} can't be told by {by}: the program reads it, or uses it where there is no {by}; it is "
-    "shown by node"
-)
+_WHOLE = "{map} can't be told by {by} ({why}); it is shown by node"
+_NOT_KEPT = "the trace was begun without --by or --save, which keep maps apart"
 
 
 def _alone(node: Node, record: Record) -> Result:

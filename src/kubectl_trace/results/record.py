@@ -62,6 +62,8 @@ class Map(msgspec.Struct, frozen=True, omit_defaults=True):
     was assigned last. `sum` stands for `++`, `--`, `+=` and `-=`, too. Empty: it can't be told."""
     split: bool = False
     """It is kept by container."""
+    whole: str = ""
+    """Why it can't be kept by container though that was asked for."""
     function: str = ""
     """Of a `tseries`: what it makes of the values of an interval (`sum`, `min`, `max`, `avg`, or
     empty: the last one)."""

@@ -229,7 +229,8 @@ def read(path: str) -> tuple[Header, Generator[Event, None, None]]:
     Returns:
         Its header, and its events as they are read, with little of the file in memory. The last
         one is always `Finished`. Of a session that is cut short, or damaged from some place on,
-        all that is before it comes; then each node without an end has one, with the error.
+        all that is before it comes; then each node without an end has one, and `Finished` has the
+        error.
 
     Raises:
         UsageError: there is no such file, or it is no session, or a later version's.
@@ -292,11 +293,10 @@ def _events(file: IO[bytes], blocks: Iterable[bytes]) -> Generator[Event, None, 
                     yield event
         except (OSError, _CutError) as error:
             reason = str(error)
-    yield Notice(f"the saved session is not whole: {reason}")
     for node, whole in open_nodes.items():
         missing = None if whole else TraceError("the saved session ends before its trace does")
         yield Ended(node, error=missing)
-    yield Finished()
+    yield Finished(TraceError(f"the saved session is not whole: {reason}"))
 
 
 def _decoded(block: bytes) -> Iterator[Event]:

@@ -52,8 +52,6 @@ def attempts(
         RefusedError: the program can't be limited.
     """
     program = groundwork.syntax
-    if groundwork.merging is not None and groundwork.merging.whole:
-        writer.add("stderr", _of_no_container(groundwork.merging.whole))
     if not groundwork.is_limited:
         yield Attempt(groundwork.unlimited())
         return
@@ -94,11 +92,6 @@ def member(number: int, container: Container) -> Member:
         container.container,
         container.container_id,
     )
-
-
-def _of_no_container(whole: Mapping[str, str]) -> str:
-    why = ", ".join(f"{name} ({reason})" for name, reason in whole.items())
-    return f"these maps can't be told by container, only by node: {why}"
 
 
 def _hierarchy(trace: Trace) -> Hierarchy | None:

@@ -48,14 +48,22 @@ def version(binary: str) -> str:
     return found[1] if found else "unknown"
 
 
-def environment(wanted: Mapping[str, str]) -> dict[str, str]:
-    """The environment to run bpftrace in: ours, the wanted variables under old and new names."""
+def environment(wanted: Mapping[str, str], release: str) -> dict[str, str]:
+    """The environment to run bpftrace in: ours, the wanted variables under the names it knows."""
     result = {**os.environ, **wanted, NOTICE_ATTACHED.decode(): "1"}
     for old, new in _RENAMED.items():
-        for given, other in ((old, new), (new, old)):
-            if given in wanted and other not in wanted:
-                result[other] = wanted[given]
+        # 0.23 warns of the old names.
+        known, other = (old, new) if _is_old(release) else (new, old)
+        if other in wanted:
+            result.setdefault(known, wanted[other])
+            del result[other]
     return result
+
+
+def _is_old(release: str) -> bool:
+    """Whether it is older than 0.20, which gave names anew."""
+    minor = re.match(r"0\.(\d+)", release)
+    return bool(minor and int(minor[1]) < 20)
 
 
 def with_more_map_keys(env: Mapping[str, str], release: str, times: int) -> dict[str, str]:
@@ -66,10 +74,7 @@ def with_more_map_keys(env: Mapping[str, str], release: str, times: int) -> dict
     old, new = "BPFTRACE_MAP_KEYS_MAX", "BPFTRACE_MAX_MAP_KEYS"
     if old in env or new in env:
         return dict(env)
-    # 0.23 warns of the old name.
-    minor = re.match(r"0\.(\d+)", release)
-    name = old if minor and int(minor[1]) < 20 else new
-    return {**env, name: str(_MAP_KEYS * times)}
+    return {**env, old if _is_old(release) else new: str(_MAP_KEYS * times)}
 
 
 def start(

@@ -150,7 +150,9 @@ def _with_maps(start: Start, merging: Merging | None) -> Start:
         start,
         merge=True,
         maps={
-            name: Map(each.kind, each.added == CONTAINER, each.function)
+            name: Map(
+                each.kind, each.added == CONTAINER, merging.whole.get(name, ""), each.function
+            )
             for name, each in merging.maps.items()
         },
         prints=tuple(
@@ -160,7 +162,7 @@ def _with_maps(start: Start, merging: Merging | None) -> Start:
 
 
 def _environment(trace: Trace, groundwork: Groundwork, release: str) -> dict[str, str]:
-    environment = bpftrace.environment(trace.environment)
+    environment = bpftrace.environment(trace.environment, release)
     merging = groundwork.merging
     is_split = merging is not None and any(
         each.added == CONTAINER for each in merging.maps.values()

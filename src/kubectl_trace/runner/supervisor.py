@@ -35,7 +35,6 @@ _SCOPE_MAP_PERIOD = 0.002  # seconds
 _LOOK_AGAIN = 1.0  # seconds
 _LONGEST_WAIT = 3600.0  # seconds: epoll takes no more than 2^31 milliseconds
 _CHUNK = 1 << 20  # bytes a read: a pipe's largest buffer
-_INTERRUPTED = 130  # 128 + SIGINT, as shells say it
 
 _decode_control = msgspec.json.Decoder(Control).decode
 
@@ -322,7 +321,7 @@ class Supervisor:
         if reason == "deadline":
             return Exit.DEADLINE, f"not detached {self._grace:g} s after the deadline; maps lost"
         if reason == "killed":
-            return _INTERRUPTED, "maps given up"
+            return Exit.GIVEN_UP, "maps given up"
         return Exit.FAILED, f"not detached {self._grace:g} s after the stop; maps lost"
 
 

@@ -92,6 +92,12 @@ def test_pods_without_a_node_or_that_have_ended_or_lack_the_container_do_not_cou
     assert placement.by_node([waiting, done, other], Choice("web"), running=False) == {}
 
 
+def test_runners_are_never_traced_as_pods_of_a_selector() -> None:
+    pod = a_pod("kubectl-trace")
+    pod["metadata"]["labels"] = {"iovisor.org/kubectl-trace-id": "x"}
+    assert placement.by_node([pod], DEFAULT, running=False) == {}
+
+
 def test_a_container_that_will_run_belongs_to_the_target_without_an_id() -> None:
     pod = a_pod("web")
     pod["status"]["containerStatuses"][0]["state"] = {"terminated": {"exitCode": 1}}

@@ -21,3 +21,15 @@ def test_maps_get_room_by_the_name_that_the_version_knows(release: str, name: st
 @pytest.mark.parametrize("name", ["BPFTRACE_MAP_KEYS_MAX", "BPFTRACE_MAX_MAP_KEYS"])
 def test_room_that_the_user_set_stays(name: str) -> None:
     assert bpftrace.with_more_map_keys({name: "7"}, "0.23.2", 4) == {name: "7"}
+
+
+@pytest.mark.parametrize("name", ["BPFTRACE_MAP_KEYS_MAX", "BPFTRACE_MAX_MAP_KEYS"])
+@pytest.mark.parametrize(
+    ("release", "known"),
+    [("0.17.0", "BPFTRACE_MAP_KEYS_MAX"), ("0.23.2", "BPFTRACE_MAX_MAP_KEYS")],
+)
+def test_a_variable_has_the_name_that_the_version_knows_and_no_other(
+    name: str, release: str, known: str
+) -> None:
+    found = bpftrace.environment({name: "7"}, release)
+    assert {key: value for key, value in found.items() if "MAP" in key} == {known: "7"}
