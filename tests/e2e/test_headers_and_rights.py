@@ -97,9 +97,12 @@ def test_the_documented_rights_are_enough(cluster: Cluster, nginx: Pod) -> None:
     as_ada = ("--as", "ada")
     try:
         once = 'BEGIN { printf("once\\n"); exit(); }'
-        for target in (f"pod/{nginx.name}", "deploy/nginx", nginx.node):
+        for target in (f"pod/{nginx.name}", "deploy/nginx", "svc/nginx", nginx.node):
             result = trace("run", target, "-a", "-e", once, *as_ada)
-            assert (result.code, result.stdout) == (0, "once\n"), result
+            assert result.code == 0, result
+            assert {line.split()[-1] for line in result.lines} == {"once"}
+            # Watches are a part of the rights, too.
+            assert "forbidden" not in result.stderr
         forever = "interval:s:1 { @ = count(); }"
         created = trace("run", nginx.node, "-e", forever, *as_ada)
         cluster.wait_for_phase(created.trace_id, "Running")

@@ -62,7 +62,6 @@ class Fleet:
         self._created: set[str] = set()
         self._streams: dict[str, RunnerStream] = {}
         """By the Job's name."""
-        self._gone: set[str] = set()
         self._lock = threading.Lock()
         self._sink: Sink = lambda event: None
         self._launching = 0
