@@ -352,7 +352,8 @@ def test_the_runners_of_a_client_that_is_killed_end_on_all_nodes(
 
 
 def test_before_the_start_ctrl_c_takes_everything_back(cluster: Cluster) -> None:
-    command = start("run", "deploy/nginx", "-a", "--imagename", "localhost:1/missing:1", "-e", COUNT)
+    words = ("--imagename", "localhost:1/missing:1")
+    command = start("run", "deploy/nginx", "-a", *words, "-e", COUNT)
     command.wait_for(" created").interrupt()
     result = command.finish()
     assert result.code == 130, result

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from kubectl_trace.cli.live_screen import SORTS, MapView, View, screen
-from kubectl_trace.cli.report import ERRORS, error_text
+from kubectl_trace.cli.report import ERRORS, NO_RESULTS, error_text
 from kubectl_trace.errors import UsageError
 from kubectl_trace.results.dialect import Output
 from kubectl_trace.results.record import MAPS
@@ -213,7 +213,7 @@ class _Known:
             self._records += 1
             for name in result.data:
                 self._learn_map(name, result)
-        elif kind in _ABOUT or kind in ERRORS:
+        elif kind in NO_RESULTS:
             self._about.append(result)
             self._learn_about(result)
         else:
@@ -337,11 +337,6 @@ class _Known:
             escape(line.removesuffix("\r")[:_LONGEST]).replace("\t", "    ")
             for line in lines[-count:]
         )
-
-
-_ABOUT = frozenset(
-    {"start", "scope", "ready", "stopping", "stderr", "summary", "note", "attached_probes"}
-)
 
 
 def _texts(result: Result) -> int:

@@ -90,24 +90,20 @@ class Report:
     def account(self, account: Account) -> None:
         """The end: what was delivered, what was lost, and where."""
         self._end_line()
-        ended = [node for node in account.nodes.values() if node.message and node.exit]
-        for message in dict.fromkeys(node.message for node in ended if node.reason != "lost"):
-            if len(account.nodes) == 1:
-                complain(message)
+        several = len(account.nodes) > 1
         for name, node in account.nodes.items():
-            if node.message and not node.exit:
-                complain(f"{name}: {node.message}" if len(account.nodes) > 1 else node.message)
+            if node.message and not (several and node.exit):  # those were told when they failed
+                complain(f"{name}: {node.message}" if several else node.message)
         records = "1 record" if account.delivered == 1 else f"{account.delivered} records"
-        nodes = f" from {len(account.nodes)} nodes" if len(account.nodes) > 1 else ""
+        nodes = f" from {len(account.nodes)} nodes" if several else ""
         missing = ", ".join(account.missing)
         note(
             f"{account.reason}: {records}{nodes}; lost: {_causes(account.lost)}"
-            + (f"; not all of: {missing}" if missing and len(account.nodes) > 1 else "")
+            + (f"; not all of: {missing}" if missing and several else "")
         )
-        if len(account.nodes) > 1:
-            for name, node in account.nodes.items():
-                if any(node.lost.values()):
-                    note(f"{name} lost: {_causes(node.lost)}")
+        for name, node in account.nodes.items():
+            if several and any(node.lost.values()):
+                note(f"{name} lost: {_causes(node.lost)}")
         if account.exit == Exit.LOST:
             note("--strict: not everything is in these results")
 
