@@ -237,7 +237,9 @@ class RunnerStream:
         with self._start_lock:
             self._started.set()
             last_word = self._last_word
-        timer = threading.Timer(self._longest, self._end, args=(self._overdue(),))
+        timer = threading.Timer(
+            min(self._longest, threading.TIMEOUT_MAX), self._end, args=(self._overdue(),)
+        )
         timer.daemon = True
         timer.start()
         if last_word is not None:

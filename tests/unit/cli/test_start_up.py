@@ -12,8 +12,11 @@ import pytest
 
 HEAVY = (
     "asyncio",
+    "backports.zstd",
+    "concurrent.futures",
     "importlib.metadata",
     "inspect",
+    "rich",
     "ssl",
     "unittest",
     "websockets",
@@ -41,6 +44,8 @@ def imported_by(*words: str) -> set[str]:
         ("--help",),
         ("run", "--help"),
         ("get", "--help"),
+        ("logs", "--help"),
+        ("replay", "--help"),
         ("version", "--client"),
         ("completion", "bash"),
     ],
