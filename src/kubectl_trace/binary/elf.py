@@ -7,20 +7,25 @@ read: only object files and core dumps have it.
 from __future__ import annotations
 
 import struct
+import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
 PT_LOAD, PT_NOTE = 1, 4
 PF_X, PF_W = 1, 2
+SHT_NOBITS = 8
+SHF_COMPRESSED = 1 << 11
+EM_X86_64, EM_AARCH64 = 62, 183
 
 # Linux loads no program with larger program headers (fs/binfmt_elf.c, load_elf_phdrs).
 _MOST_PROGRAM_HEADERS = 65536
 _MOST_SECTION_NAMES = 4 << 20
 _LONGEST_SECTION_NAME = 64
 _MOST_NOTES = 65536
+_ELFCOMPRESS_ZLIB = 1
 
 
 class MalformedError(ValueError):
@@ -34,6 +39,8 @@ class Header:
     order: str
     """`<` or `>`, for struct."""
     is_64_bit: bool
+    machine: int
+    """`EM_X86_64`, `EM_AARCH64` or another of elf.h's."""
     segments_at: int
     segment_size: int
     segment_count: int
@@ -54,6 +61,21 @@ class Segment:
     address: int
     size: int
     align: int
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A section header: offset and size in bytes, in the file."""
+
+    name: bytes
+    type: int
+    flags: int
+    address: int
+    offset: int
+    size: int
+    link: int
+    """The section that this one refers to: a symbol table's names."""
+    entry_size: int
 
 
 @dataclass(frozen=True)
@@ -102,6 +124,7 @@ def read_header(file: BinaryIO) -> Header:
     return Header(
         order,
         is_64_bit,
+        struct.unpack_from(order + "H", data, 18)[0],
         segments_at,
         segment_size,
         segment_count,
@@ -137,14 +160,14 @@ def segments(file: BinaryIO, header: Header) -> list[Segment]:
     return found
 
 
-def section_names(file: BinaryIO, header: Header) -> Iterator[bytes]:
-    """The sections' names, in their order, cut after 64 bytes; none where sections are stripped.
+def sections(file: BinaryIO, header: Header) -> list[Section]:
+    """The sections, in their order, their names cut after 64 bytes; none where they are stripped.
 
     Raises:
         MalformedError: the section headers or the names are not all in the file.
     """
     if not header.sections_at or not header.section_count:
-        return
+        return []
     layout = struct.Struct(header.order + ("IIQQQQIIQQ" if header.is_64_bit else "IIIIIIIIII"))
     if header.section_size != layout.size or header.names_index >= header.section_count:
         raise MalformedError("section headers of another size, or without names")
@@ -157,10 +180,65 @@ def section_names(file: BinaryIO, header: Header) -> Iterator[bytes]:
     if names_size > _MOST_SECTION_NAMES:
         raise MalformedError("too many section names")
     names = read_at(file, names_at, names_size)
-    for name, *_ in layout.iter_unpack(data):
+    found = []
+    for fields in layout.iter_unpack(data):
+        name, kind, flags, address, offset, size, link, _info, _align, entry_size = fields
         if name >= len(names):
             raise MalformedError("a section's name is outside of the names")
-        yield names[name : name + _LONGEST_SECTION_NAME].partition(b"\0")[0]
+        text = names[name : name + _LONGEST_SECTION_NAME].partition(b"\0")[0]
+        found.append(Section(text, kind, flags, address, offset, size, link, entry_size))
+    return found
+
+
+def content(file: BinaryIO, header: Header, section: Section, most: int) -> bytes:
+    """A section's bytes, decompressed (ELF's own compression, and GNU's older `.zdebug_`).
+
+    Raises:
+        MalformedError: more than `most` bytes, or they can't be decompressed.
+    """
+    if section.type == SHT_NOBITS:
+        return b""
+    if section.size > most:
+        raise MalformedError(f"{section.name!a} is larger than {most >> 20} MiB")
+    data = read_at(file, section.offset, section.size)
+    if section.flags & SHF_COMPRESSED:
+        layout = struct.Struct(header.order + ("IIQQ" if header.is_64_bit else "III"))
+        if len(data) < layout.size:
+            raise MalformedError(f"{section.name!a} is cut short")
+        kind, *_, size, _align = layout.unpack_from(data)
+        return _decompressed(data[layout.size :], kind, size, section, most)
+    if section.name.startswith(b".zdebug_") and data[:4] == b"ZLIB":
+        size = int.from_bytes(data[4:12], "big")
+        return _decompressed(data[12:], _ELFCOMPRESS_ZLIB, size, section, most)
+    return data
+
+
+def _decompressed(data: bytes, kind: int, size: int, section: Section, most: int) -> bytes:
+    if size > most:
+        raise MalformedError(f"{section.name!a} is larger than {most >> 20} MiB")
+    if kind != _ELFCOMPRESS_ZLIB:
+        # 2 is zstd, which no distribution's packages used as of 2026.
+        raise MalformedError(f"{section.name!a} is compressed in a way that is not known ({kind})")
+    try:
+        return zlib.decompressobj().decompress(data, size) if size else b""
+    except zlib.error as error:
+        raise MalformedError(f"{section.name!a} can't be decompressed") from error
+
+
+def at_address(file: BinaryIO, loaded: Sequence[Segment], address: int, size: int) -> bytes:
+    """The bytes that are at an address when the file is loaded; fewer where the segment ends.
+
+    Args:
+        file: The ELF file.
+        loaded: Its segments.
+        address: Before any relocation of the whole.
+        size: How many bytes.
+    """
+    for segment in loaded:
+        inside = address - segment.address
+        if segment.type == PT_LOAD and 0 <= inside < segment.size:
+            return read_at(file, segment.offset + inside, min(size, segment.size - inside))
+    return b""
 
 
 def notes(file: BinaryIO, header: Header, loaded: list[Segment]) -> Iterator[Note]:

@@ -36,7 +36,7 @@ def is_go(file: BinaryIO) -> bool:
     except elf.MalformedError:
         return False
     try:
-        names = set(elf.section_names(file, header))
+        names = {section.name for section in elf.sections(file, header)}
     except elf.MalformedError:
         names = set()
     if names & _SECTIONS:

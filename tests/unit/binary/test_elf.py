@@ -28,7 +28,12 @@ def test_reads_either_width_and_byte_order(bits: int, order: str) -> None:
     file = io.BytesIO(elf_file((b".text", b".data"), segments, bits, order))
     header = elf.read_header(file)
     assert (header.is_64_bit, header.order) == (bits == 64, order)
-    assert list(elf.section_names(file, header)) == [b"", b".text", b".data", b".shstrtab"]
+    assert [section.name for section in elf.sections(file, header)] == [
+        b"",
+        b".text",
+        b".data",
+        b".shstrtab",
+    ]
     loaded = elf.segments(file, header)
     first = loaded[0]
     assert (first.type, first.flags, first.address) == (elf.PT_LOAD, elf.PF_W, 0x1000)
@@ -55,7 +60,7 @@ def test_what_is_no_elf_file_is_malformed(data: bytes) -> None:
 
 def test_a_file_without_sections_has_no_names() -> None:
     file = io.BytesIO(elf_file())
-    assert list(elf.section_names(file, elf.read_header(file))) == []
+    assert elf.sections(file, elf.read_header(file)) == []
 
 
 @pytest.mark.parametrize(
@@ -73,7 +78,7 @@ def test_sections_that_are_not_all_there_are_malformed(
 ) -> None:
     file = with_field(elf_file((b".text",)), offset, layout, value)
     with pytest.raises(elf.MalformedError):
-        list(elf.section_names(file, elf.read_header(file)))
+        elf.sections(file, elf.read_header(file))
 
 
 @pytest.mark.parametrize(
