@@ -88,7 +88,9 @@ cluster-status: venv ## its components, a line each
 lock: venv ## pin the newest dependencies anew
 	@$(PYTHON) -m pip install --quiet uv
 	@for name in requirements requirements-dev; do \
-	  group=; [ $$name = requirements ] || group="--group dev"; \
+	  group=; [ $$name = requirements ] || group="--group dev --extra runner"; \
 	  $(VENV)/bin/uv pip compile pyproject.toml $$group --generate-hashes --universal --python-version 3.11 \
 	    --no-header --no-emit-index-url --no-annotate --quiet --output-file $$name.lock; \
 	done
+	@$(VENV)/bin/uv pip compile deploy/requirements.in --generate-hashes --universal --python-version 3.11 \
+	  --no-header --no-emit-index-url --no-annotate --quiet --output-file deploy/requirements.lock

@@ -1,4 +1,4 @@
-"""usage: python3 -m testbed up | down | status | image | kubelet … | enter … | bpftrace …."""
+"""usage: python3 -m testbed up | down | status | image | programs | kubelet … | enter … | …."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ usage: python3 -m testbed COMMAND
            run bpftrace 0.17, 0.23 or 0.27 on this machine's kernel; needs no cluster
   bpftrace-programs VERSION
            print the paths of the programs (*.bt) that Debian ships with that version
+  programs build the programs whose every call is known, and print their folder's path
 """
 
 
@@ -52,6 +53,10 @@ def main(argv: list[str]) -> int:
             from . import bpftraces
 
             print(*bpftraces.programs(version), sep="\n")
+        case ["programs"]:
+            from . import programs
+
+            print(programs.ensure())
         case ["help" | "-h" | "--help"]:
             print(_USAGE, end="")
         case _:

@@ -8,18 +8,15 @@ whoever gives it, and what they start is this machine's.
 from __future__ import annotations
 
 import os
-import shutil
 import signal
-import subprocess
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, NoReturn
 
-from . import images
+from . import suites
 from .commands import run, say
 from .errors import TestbedError
 from .lock import locked
-from .settings import CACHE, CHECKOUT
+from .settings import CACHE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -73,7 +70,7 @@ def _hosts() -> list[str]:
     """The words that start this machine's own bpftrace, installed if it isn't."""
     if not _HOSTS_BPFTRACE.exists():
         with locked(_FOLDER / "lock", "unpack bpftrace"):
-            _install("bpftrace")
+            suites.install("bpftrace")
     command = [str(_HOSTS_BPFTRACE)]
     _require(_HOSTS, command, "this machine")
     return command
@@ -97,20 +94,13 @@ def _unpacked(version: str) -> Path:
     with locked(_FOLDER / "lock", "unpack bpftrace"):
         if root.exists():
             return root
-        # What a command that was killed has left.
-        for left in _FOLDER.glob("*.new-*"):
-            shutil.rmtree(left, ignore_errors=True)
-        # What is interrupted may still write while it is removed.
-        making = TemporaryDirectory(prefix=f"{suite}.new-", dir=_FOLDER, ignore_cleanup_errors=True)
-        with making as folder:
-            new = Path(folder) / "root"
+        with suites.made_whole(root) as new:
             say(f"unpacking bpftrace {version} of Debian {suite}")
             if version == _HOSTS:
                 _unpack_package(new)
             else:
                 _unpack_suite(suite, new)
                 _require(version, _loaded(new), f"Debian {suite}")
-            new.rename(root)
     return root
 
 
@@ -128,18 +118,7 @@ def _unpack_package(root: Path) -> None:
 
 def _unpack_suite(suite: str, root: Path) -> None:
     """Unpack bpftrace of another suite and all that it depends on; nothing is configured."""
-    _install("debian-archive-keyring", "mmdebstrap")
-    run(
-        [
-            *images.UNTIL_WE_END,
-            *("mmdebstrap", "--variant=extract", "--include=bpftrace", "--format=directory"),
-            *("--quiet", f"--keyring={images.KEYRING}"),
-            # Sid's signed index is valid for a week only, and a mirror may stand still.
-            '--aptopt=Acquire::Check-Valid-Until "false"',
-            # The first line is the suite itself; sid has no -updates and no -security.
-            *(suite, root, images.apt_sources(suite)[0]),
-        ]
-    )
+    suites.unpack(suite, "bpftrace", root)
     loader, *_ = root.glob("usr/lib/*/ld-linux*.so.*")
     (root / "bpftrace").symlink_to(loader.relative_to(root))
 
@@ -150,11 +129,3 @@ def _require(version: str, command: Sequence[str], where: str) -> None:
     found = answer.removeprefix("bpftrace v")
     if not found.startswith(f"{version}."):
         raise TestbedError(f"{where} has bpftrace {found}, and {version} is asked for")
-
-
-def _install(*packages: str) -> None:
-    done = subprocess.run(
-        [CHECKOUT / "hack" / "apt-install", *packages], stdin=subprocess.DEVNULL, check=False
-    )
-    if done.returncode != 0:
-        raise TestbedError(f"{', '.join(packages)}: not all installed; apt-get says why above")

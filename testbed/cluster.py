@@ -24,6 +24,7 @@ from . import (
     node,
     packages,
     processes,
+    programs,
     workloads,
 )
 from .commands import say
@@ -167,6 +168,7 @@ def _build() -> tuple[list[Built], Built]:
     """Kubernetes, the workloads' images and the runner's, each where it is not built yet."""
     with ThreadPoolExecutor() as pool:
         building = pool.submit(kubernetes.ensure)
+        programs.ensure()
         *of_workloads, of_runner = images.ensure([*images.WORKLOADS, images.runner()])
         building.result()
     return of_workloads, of_runner

@@ -12,6 +12,9 @@ from .errors import TestbedError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+#: Put before a command whose work must not go on beside the next one's when this one is killed.
+UNTIL_WE_END = ("setpriv", "--pdeathsig=KILL")
+
 
 def say(text: str) -> None:
     """Tell the user what is going on, on standard error: standard output is for results."""

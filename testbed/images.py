@@ -10,47 +10,67 @@ import ast
 import hashlib
 import json
 import platform
+import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import layout
-from .commands import run, say
+from . import layout, programs
+from .commands import UNTIL_WE_END, run, say
 from .errors import TestbedError
 from .settings import CACHE, CHECKOUT, FOLDER
+from .suites import KEYRING, apt_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from .layout import Built
 
-_BASE = "docker.io/library/debian:trixie-slim"
+# The base images that can be made, as Containerfiles name them.
+_BASES = re.compile(r"^FROM (debian:(\w+)-slim)\b", re.MULTILINE)
+_CERTIFICATES = "/etc/ssl/certs/ca-certificates.crt"
+_CERTIFICATES_INSIDE = "/run/certificates.crt"
 _NOTES = CACHE / "images" / "built"
 _STORAGE = CACHE / "buildah"
-# A killed command's build must not go on beside the next one's.
-UNTIL_WE_END = ("setpriv", "--pdeathsig=KILL")
-KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image to build: its name, reference, Containerfile, and the sources it is made of."""
+    """An image to build: its name, reference, Containerfile, and the sources it is made of.
+
+    Of what is built beforehand, `version` changes with it.
+    """
 
     name: str
     reference: str
     containerfile: Path
     context: Path
     sources: tuple[Path, ...] = ()
+    version: str = ""
 
 
-def _workload(name: str) -> Image:
+def _workload(
+    name: str, context: Path | None = None, sources: tuple[Path, ...] = (), version: str = ""
+) -> Image:
     folder = FOLDER / "images" / name
     reference = f"docker.io/kubectl-trace-testbed/{name}:1"
-    return Image(name, reference, folder / "Containerfile", folder, (folder,))
+    file = folder / "Containerfile"
+    return Image(name, reference, file, context or folder, (folder, *sources), version)
+
+
+def _runtimes() -> Image:
+    sources = tuple(programs.SOURCES / name for name in ("java", "php", "python", "ruby"))
+    return _workload("runtimes", programs.SOURCES, sources)
 
 
 PAUSE = _workload("pause")
-WORKLOADS = (PAUSE, _workload("nginx"), _workload("app"))
+WORKLOADS = (
+    PAUSE,
+    _workload("nginx"),
+    _workload("app"),
+    _workload("programs", programs.folder(), version=programs.folder().name),
+    _runtimes(),
+)
 
 
 def runner() -> Image:
@@ -60,12 +80,13 @@ def runner() -> Image:
         TestbedError: the package does not say what its image is called.
     """
     package = CHECKOUT / "src" / "kubectl_trace"
+    deploy = CHECKOUT / "deploy"
     return Image(
         "runner",
         f"docker.io/{_runner_reference(package)}",
-        CHECKOUT / "deploy" / "Containerfile",
+        deploy / "Containerfile",
         CHECKOUT,
-        (package,),
+        (package, deploy / "requirements.lock"),
     )
 
 
@@ -101,12 +122,16 @@ def _ensure(image: Image) -> Built:
         return built
     # What a build that was killed has left.
     _buildah("rm", "--all")
-    _ensure_base()
+    for name, release in _BASES.findall(image.containerfile.read_text()):
+        _ensure_base(f"docker.io/library/{name}", release)
     say(f"building image {image.reference}")
     ignore = image.containerfile.with_name("Containerfile.dockerignore")
     _buildah(
         *("build", "--isolation=chroot", "--layers", "--pull-never", "--timestamp=0"),
         *([f"--ignorefile={ignore}"] if ignore.exists() else []),
+        # What this machine trusts, pip is to trust, too.
+        *(f"--volume={_CERTIFICATES}:{_CERTIFICATES_INSIDE}:ro",),
+        f"--build-arg=PIP_CERT={_CERTIFICATES_INSIDE}",
         *(f"--file={image.containerfile}", f"--tag={image.reference}", str(image.context)),
     )
     _seed_layout(image)
@@ -142,6 +167,7 @@ def _digest(image: Image) -> str:
     """Changes with anything the image is made of."""
     digest = hashlib.sha256()
     digest.update(f"{image.reference} {platform.machine()} {_base_digest()}".encode())
+    digest.update(image.version.encode())
     for file in sorted({image.containerfile, *_files(image.sources)}):
         content = file.read_bytes()
         mode = file.stat().st_mode & 0o111
@@ -150,7 +176,8 @@ def _digest(image: Image) -> str:
 
 
 def _files(sources: Iterable[Path]) -> list[Path]:
-    found = (file for source in sources for file in source.rglob("*") if file.is_file())
+    every = (file for source in sources for file in (source, *source.rglob("*")))
+    found = (file for file in every if file.is_file())
     return [file for file in found if "__pycache__" not in file.parts]
 
 
@@ -195,15 +222,15 @@ def _text(value: ast.expr, known: dict[str, str], file: Path) -> str:
     )
 
 
-# The base image
+# The base images
 
 
-def _ensure_base() -> None:
-    tag = f"{_BASE}-{_base_digest()}"
+def _ensure_base(base: str, release: str) -> None:
+    tag = f"{base}-{_base_digest()}"
     try:
         _buildah("inspect", "--type=image", tag)
     except TestbedError:
-        say(f"making base image {_BASE}")
+        say(f"making base image {base}")
     else:
         return
     tar = _STORAGE / "base.tar"
@@ -216,43 +243,20 @@ def _ensure_base() -> None:
                 f"--dpkgopt=path-exclude=/usr/share/{folder}/*"
                 for folder in ("doc", "info", "locale", "man", "groff", "lintian", "linda")
             ),
-            *("trixie", str(tar), *apt_sources("trixie")),
+            *(release, str(tar), *apt_sources(release)),
         ]
     )
     container = _buildah("from", "scratch").strip()
     _buildah("add", container, str(tar), "/")
     _buildah("config", "--cmd", "bash", container)
-    _buildah("commit", "--rm", container, _BASE)
-    _buildah("tag", _BASE, tag)
+    _buildah("commit", "--rm", container, base)
+    _buildah("tag", base, tag)
     tar.unlink()
 
 
 def _base_digest() -> str:
     """Changes when the base image is made in another way, not with its packages' versions."""
     return "1"
-
-
-def apt_sources(release: str) -> list[str]:
-    """Lines for sources.list, from the mirrors that this machine's apt uses for its own release."""
-    mirrors = _mirrors()
-    if "" not in mirrors:
-        # A machine's image may come without apt's lists.
-        run(["apt-get", "-qq", "update"])
-        mirrors = _mirrors()
-    if "" not in mirrors:
-        raise TestbedError("this machine's apt has no mirror of its own Debian release")
-    return [f"deb {uri} {release}{suite} main" for suite, uri in sorted(mirrors.items())]
-
-
-def _mirrors() -> dict[str, str]:
-    """This machine's Debian mirrors, by what follows the release's name: "", "-security", …."""
-    host = platform.freedesktop_os_release()["VERSION_CODENAME"]
-    suites = {f"{host}{suffix}": suffix for suffix in ("", "-updates", "-security")}
-    answer = run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI) $(CODENAME)", "Created-By: Packages"]
-    )
-    targets = (line.partition(" ") for line in answer.splitlines())
-    return {suites[suite]: uri for uri, _, suite in targets if suite in suites}
 
 
 def _buildah(*argv: str) -> str:

@@ -11,6 +11,7 @@ from .settings import CHECKOUT
 
 #: Without their recommendations, so each is named.
 NEEDED = (
+    "binutils",
     "buildah",
     "ca-certificates",
     "containerd",
@@ -18,6 +19,7 @@ NEEDED = (
     "debian-archive-keyring",
     "dpkg-dev",
     "etcd-server",
+    "g++",
     "gcc",
     "golang-go",
     "iproute2",
@@ -29,6 +31,7 @@ NEEDED = (
     "openssl",
     "rsync",
     "runc",
+    "rustc",
     "util-linux",
 )
 

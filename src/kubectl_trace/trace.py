@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 3
+PROTOCOL = 4
 """Changes when a client and a runner of different versions would misunderstand each other."""
 
 
@@ -22,6 +22,41 @@ class Container(msgspec.Struct, frozen=True, omit_defaults=True):
     """The runtime's ID, without its `containerd://`."""
     pod_uid: str = ""
     """As the kubelet knows it: a static pod's is in an annotation."""
+
+
+class Functions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Functions of the target's processes, as a user names them."""
+
+    patterns: tuple[str, ...] = ()
+    """As `functions.patterns`; of a listing, none means all."""
+    libraries: tuple[str, ...] = ()
+    """Libraries or files to look into; none: the processes' own executables."""
+    debuginfod: str = ""
+    """A server of debug information, asked for what the files don't have."""
+
+
+class Calls(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is to be seen of functions' calls: the runner writes the program for it."""
+
+    functions: Functions
+    show: str = "calls"
+    """`calls`, or instead of them a map: `latency`, `count`, `returns`."""
+    arguments: bool = True
+    returns: bool = True
+    stack: bool = False
+    condition: str = ""
+    """As `functions.filters`."""
+    most: int = 0
+    """Calls after which the trace ends; 0: it goes on."""
+    max_rate: int = 0
+    """Calls a second on each node beyond which they are passed over; 0: none."""
+    max_probes: int = 1000
+    deep: int = 1
+    """How many pointers are followed into structures."""
+    string_size: int = 64
+    """Bytes of a text that are read."""
+    only_program: bool = False
+    """Nothing is traced: the program is shown, as a person would run it."""
 
 
 class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -38,6 +73,10 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     pid: int = 0
     """The target `local/PID`; 0: none."""
     process_selector: str = ""
+    calls: Calls | None = None
+    """Instead of a program."""
+    listing: Functions | None = None
+    """Nothing is traced: these functions are listed."""
     scope: bool = True
     """Only events of the containers, or of the process, are seen."""
     scope_next: bool = False
@@ -59,6 +98,16 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     """The trace belongs to a client that holds the runner's standard input, and ends with it."""
     protocol: int = 0
     client_version: str = ""
+
+    @property
+    def only_shows_program(self) -> bool:
+        """Nothing is traced: the program is shown."""
+        return self.explain or (self.calls is not None and self.calls.only_program)
+
+    @property
+    def traces(self) -> bool:
+        """A program runs, and its objects stay until somebody deletes them."""
+        return self.listing is None and not self.only_shows_program
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):

@@ -71,16 +71,24 @@ class Member:
     offset: int
     bits: int = 0
     """Of a bit field: how many; 0: it is none."""
+    bit_offset: int = 0
+    """Of a bit field: its lowest bit's place above the offset, on a little-endian machine."""
+    tag: int | None = None
+    """Of a variant (a Rust enum's): which value of the first member, the tag, chooses it; None: all
+    other values."""
 
 
 @dataclass(frozen=True, slots=True)
 class Structure:
-    """A structure, class, union or tuple; of Go also strings, slices, interfaces, of Rust also
-    enums with data and fat pointers."""
+    """A structure, class, union or tuple.
+
+    Of Go also strings, slices and interfaces, of Rust also enums with data and fat pointers.
+    """
 
     kind: str
     """`struct`, `class` or `union`; of Go `string`, `slice`, `interface` (with methods or without:
-    `eface`), of Rust `variants`, too."""
+    `eface`), of Rust `variants`, too: of these the first member is the tag, without a name, where
+    there is more than one variant."""
     name: str
     size: int
     members: tuple[Member, ...]

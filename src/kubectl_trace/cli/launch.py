@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from kubectl_trace.cli.cluster import Cluster
     from kubectl_trace.cli.follow import Interrupts
+    from kubectl_trace.cli.tracing import Wrap
     from kubectl_trace.cli.view import View
     from kubectl_trace.kube.client import Object
     from kubectl_trace.kube.fleet import Fleet
@@ -33,8 +34,16 @@ if TYPE_CHECKING:
     from kubectl_trace.trace import Trace
 
 
-def launch(arguments: argparse.Namespace, cluster: Cluster, targets: Targets, trace: Trace) -> int:
+def launch(
+    arguments: argparse.Namespace,
+    cluster: Cluster,
+    targets: Targets,
+    trace: Trace,
+    wrap: Wrap | None = None,
+) -> int:
     """Runs a trace in the cluster; the exit code.
+
+    `wrap` makes the printer of its results another one.
 
     Raises:
         UsageError: it would run on too many nodes.
@@ -46,14 +55,16 @@ def launch(arguments: argparse.Namespace, cluster: Cluster, targets: Targets, tr
     resolved = resolve(cluster.client, targets, namespace)
     for text in resolved.notes:
         note(text)
-    if trace.explain:
+    if trace.only_shows_program:
         # The same on each node, but for the files.
         resolved = dataclasses.replace(resolved, placements=resolved.placements[:1], selectors=())
+    if not trace.traces:
+        resolved = dataclasses.replace(resolved, selectors=())
     _ask(arguments, len(resolved.placements))
     if arguments.fetch_headers and "#include" not in trace.program:
         note("the program includes no headers: BTF says all that it needs, nothing is fetched")
         arguments.fetch_headers = False
-    return _Launch(arguments, cluster, targets, trace, resolved).run()
+    return _Launch(arguments, cluster, targets, trace, resolved, wrap).run()
 
 
 def session(arguments: argparse.Namespace, targets: Targets, trace: Trace) -> Writer | None:
@@ -77,6 +88,7 @@ def shown(
     nodes: int,
     several: bool,
     saved: Writer | None,
+    wrap: Wrap | None = None,
 ) -> View:
     """What the user sees of a trace that runs now."""
     from kubectl_trace.cli.printer import printer
@@ -86,6 +98,8 @@ def shown(
     report = Report(nodes, quiet=arguments.quiet)
     output = "watch" if arguments.watch else arguments.output
     shows = printer(output, report, by=arguments.by, several=several, stop=interrupts.interrupt)
+    if wrap is not None:
+        shows = wrap(shows, interrupts.interrupt)
     return View(shows, report, by=arguments.by, strict=arguments.strict, session=saved)
 
 
@@ -97,8 +111,10 @@ class _Launch:
         targets: Targets,
         trace: Trace,
         resolved: Resolved,
+        wrap: Wrap | None,
     ) -> None:
         self._arguments = arguments
+        self._wrap = wrap
         self._cluster = cluster
         self._trace = trace
         self._targets = targets
@@ -197,6 +213,7 @@ class _Launch:
                 nodes=nodes,
                 several=nodes > 1 or containers > 1,
                 saved=saved,
+                wrap=self._wrap,
             )
             fleet = Fleet(
                 self._cluster.client,
@@ -220,7 +237,7 @@ class _Launch:
                     self._take_back()
                 raise
             finally:
-                if self._trace.explain:
+                if not self._trace.traces:
                     self._take_back()
 
     def _begin(self, fleet: Fleet) -> None:

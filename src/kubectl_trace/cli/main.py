@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 VERBS = {
     "run": "run a bpftrace program on nodes or in pods",
+    "calls": "show functions' calls, with arguments and results",
+    "functions": "list the functions that can be traced",
     "attach": "follow a running trace; Ctrl-C stops it",
     "logs": "print what a trace has put out, also after its end",
     "replay": "show a saved session again, in any view",

@@ -121,6 +121,8 @@ class _TextPrinter:
             self._learn(result)
         elif result.type == "program":
             self._write(explained(result.data), result)
+        elif result.type == "call":
+            self._write_call(result)
         elif result.type == "printf":
             data = result.data
             self._write(data if isinstance(data, str) else "".join(data), result)
@@ -153,6 +155,17 @@ class _TextPrinter:
                 parts += [prefix, line] if self._begins_line and line.strip() else [line]
                 self._begins_line = line.endswith("\n")
             text = "".join(parts)
+        self._texts.append(escape(text) if self._on_terminal else text)
+
+    def _write_call(self, result: Result) -> None:
+        from kubectl_trace.results.call import Call, line
+
+        call = msgspec.convert(result.data, Call)
+        who = f"{call.pid}/{call.tid} " if call.pid else ""
+        pod = f"{result.pod} " if result.pod and not self._several else ""
+        prefix = self._place(result) if self._several else ""
+        moment = timestamp(call.time)
+        text = f"{moment} {prefix}{pod}{who}{line(call)}\n"
         self._texts.append(escape(text) if self._on_terminal else text)
 
     def _place(self, result: Result) -> str:

@@ -25,7 +25,7 @@ ERRORS = frozenset({"lost_events", "helper_error", "runtime_error", "errorf", "w
 
 _REMEMBERED = 1000  # messages
 
-NO_RESULTS = ABOUT | ERRORS | {"attached_probes"}
+NO_RESULTS = ABOUT | ERRORS | {"attached_probes", "rate_limit"}
 """Types that are no results of the program's own."""
 
 

@@ -6,7 +6,7 @@ import contextlib
 import re
 from typing import TYPE_CHECKING
 
-from kubectl_trace.program import attach, scope, syntax, tags
+from kubectl_trace.program import attach, return_sites, scope, syntax, tags
 from kubectl_trace.program import merging as merge
 from kubectl_trace.program.rewrite import Edit, Rewritten
 from kubectl_trace.program.tokens import ProgramError, Span
@@ -15,11 +15,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from kubectl_trace.program.merging import Merging
+    from kubectl_trace.program.return_sites import Sites
     from kubectl_trace.program.scope import Scope
 
 
-def placed(text: str, paths: Mapping[str, Sequence[str]], pids: Sequence[int]) -> Rewritten:
+def placed(
+    text: str,
+    paths: Mapping[str, Sequence[str]],
+    pids: Sequence[int],
+    sites: Mapping[int, Sites] | None = None,
+) -> Rewritten:
     """The program with its files and `$container_pid` replaced (see `attach`).
+
+    Args:
+        text: The user's program.
+        paths: What takes the place of its files' names.
+        pids: What `$container_pid` may stand for.
+        sites: Uretprobes that run as uprobes, by their offsets in the text with single line ends.
 
     Raises:
         ProgramError: `$container_pid` can't be replaced, or the text is no program.
@@ -27,10 +39,32 @@ def placed(text: str, paths: Mapping[str, Sequence[str]], pids: Sequence[int]) -
     # Up to 0.23 bpftrace counts a line's end of two characters as two lines.
     endings = (Edit(Span(*found.span()), ("\n",), "") for found in re.finditer("\r\n", text))
     source = Rewritten.of(text).edit(endings)
+    if sites:
+        source = _without_uretprobes(source, sites)
     program = syntax.parse(source.text)
     return source.edit(
         [*attach.place(program, paths), *attach.container_pid(program, pids)],
     )
+
+
+def _without_uretprobes(source: Rewritten, sites: Mapping[int, Sites]) -> Rewritten:
+    before = syntax.parse(source.text)
+    written = {
+        before.of(point.span): sites[point.span.start]
+        for probe in before.probes
+        for point in probe.attach_points
+        if point.span.start in sites
+    }
+    source = source.edit(return_sites.split(before, sites))
+    program = syntax.parse(source.text)
+    moved = {
+        point.span.start: written[text]
+        for probe in program.probes
+        for point in probe.attach_points
+        if (text := program.of(point.span)) in written
+    }
+    with _in_users_text(source):
+        return source.edit(return_sites.replace(program, moved))
 
 
 def _separated(source: Rewritten) -> Rewritten:

@@ -64,6 +64,8 @@ class Merger:
         mine = self._node(node)
         if record.type == "printf":
             return list(_texts(mine, record))
+        if record.type == "call":
+            return list(_calls(mine, record))
         if record.type in MAPS and (part := read(mine.start, record)):
             if not (mine.start and mine.start.merge):
                 return [_alone(mine, record)]
@@ -259,3 +261,13 @@ def _texts(node: Node, record: Record) -> Iterator[Result]:
         found = [text for _, text in run]
         data = found if len(found) > 1 else found[0]
         yield Result(record.time, "printf", data, *node.place(number))
+
+
+def _calls(node: Node, record: Record) -> Iterator[Result]:
+    """The calls of a `call` record, each with the time when it began."""
+    calls = record.data if isinstance(record.data, list) else [record.data]
+    numbers = record.container if isinstance(record.container, list) else [record.container]
+    if len(numbers) == 1:
+        numbers = numbers * len(calls)
+    for data, number in zip(calls, numbers, strict=True):
+        yield Result(data["time"], "call", data, *node.place(number))

@@ -114,6 +114,8 @@ def rows(result: Result) -> list[_Row]:
     - `hist`: a row a bucket; its limits are inclusive, and empty where it is open.
     - `tseries`: a row an interval, whose start is the field.
     - `lost_events`: their number is the value.
+    - `call`: a row an argument, a result, and the duration in nanoseconds; the map is the function,
+      the key the name, the field which of the three it is.
 
     A value that is no text or number is JSON, and so is all of a result without its type's shape.
     """
@@ -132,6 +134,8 @@ def _rows(kind: str, data: Any) -> list[_Row]:
         return [("", "", "", "", "", _cell(data))]
     if kind == "lost_events":
         return [("", "", "", "", "", _cell(data["events"]))]
+    if kind == "call":
+        return list(_call(data))
     entries = _ENTRIES.get(kind)
     if entries is None:
         return []
@@ -141,6 +145,14 @@ def _rows(kind: str, data: Any) -> list[_Row]:
         for key, item in value.items() if keyed else [("", value)]:
             found += [(name, key, *rest) for rest in entries(item)]
     return found
+
+
+def _call(data: dict[str, Any]) -> Iterator[_Row]:
+    name = data["function"]
+    for field, values in (("argument", "arguments"), ("result", "results")):
+        for each in data.get(values, ()):
+            yield name, each["name"], field, "", "", _cell(each["value"])
+    yield name, "", "duration", "", "", data.get("duration", 0)
 
 
 _Rest = tuple[str, _Cell, _Cell, _Cell]

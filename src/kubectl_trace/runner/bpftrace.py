@@ -60,10 +60,15 @@ def environment(wanted: Mapping[str, str], release: str) -> dict[str, str]:
     return result
 
 
+def is_before(release: str, minor: int) -> bool:
+    """Whether a version is older than 0.`minor`; one that can't be read is not."""
+    found = re.match(r"0\.(\d+)", release)
+    return bool(found and int(found[1]) < minor)
+
+
 def _is_old(release: str) -> bool:
     """Whether it is older than 0.20, which gave names anew."""
-    minor = re.match(r"0\.(\d+)", release)
-    return bool(minor and int(minor[1]) < 20)
+    return is_before(release, 20)
 
 
 def with_more_map_keys(env: Mapping[str, str], release: str, times: int) -> dict[str, str]:

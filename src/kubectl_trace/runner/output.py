@@ -17,12 +17,15 @@ if TYPE_CHECKING:
 
     from kubectl_trace.results import dialect
 
-# Texts joined into one record. The log path costs per line, but the kubelet's and the runtime's
-# buffers want lines of moderate length.
+# Texts, or calls, joined into one record. The log path costs per line, but the kubelet's and the
+# runtime's buffers want lines of moderate length.
 _JOINED = 1000
 
 # What bpftrace says about itself.
-_NO_RESULTS = frozenset({"attached_probes", "lost_events", "helper_error"})
+_NO_RESULTS = frozenset({"attached_probes", "lost_events", "helper_error", "rate_limit"})
+
+# Many of these make one record.
+_JOINABLE = frozenset({"printf", "call"})
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,8 @@ class RecordWriter:
         self._clock = clock
         self._seq = 0
         self._lines = bytearray()
-        self._texts: list[str] = []
+        self._joined_type = ""
+        self._joined: list[Any] = []
         self._containers: list[int] = []
         self.delivered = 0
         self.lost: dict[str, int] = {}
@@ -55,19 +59,22 @@ class RecordWriter:
         self._append(kind, data)
 
     def add_output(self, given: Given) -> None:
-        """Queues one record of bpftrace's; consecutive printfs are joined."""
+        """Queues one record of bpftrace's; consecutive texts or calls are joined."""
         output = given.output
         if output.type not in _NO_RESULTS and output.data not in ({}, []):
             self.delivered += 1
         data, container = output.data, given.container
-        if output.type == "printf" and isinstance(data, str) and isinstance(container, int):
-            self._texts.append(data)
-            self._containers.append(container)
-            if len(self._texts) >= _JOINED:
+        if output.type in _JOINABLE and not isinstance(data, list) and isinstance(container, int):
+            if output.type != self._joined_type or len(self._joined) >= _JOINED:
                 self._join()
+            self._joined_type = output.type
+            self._joined.append(data)
+            self._containers.append(container)
             return
         if output.type == "lost_events" and isinstance(output.data, dict):
             self._count("kernel buffer", output.data.get("events", 0))
+        if output.type == "rate_limit" and isinstance(output.data, dict):
+            self._count("rate limit", output.data.get("events", 0))
         if output.type == "helper_error" and _is_map_full(output.data):
             self._count("map full", 1)
         self._join()
@@ -90,13 +97,13 @@ class RecordWriter:
             self.lost[cause] = self.lost.get(cause, 0) + events
 
     def _join(self) -> None:
-        if not self._texts:
+        if not self._joined:
             return
-        texts, containers = self._texts, self._containers
-        self._texts, self._containers = [], []
+        joined, containers = self._joined, self._containers
+        self._joined, self._containers = [], []
         self._append(
-            "printf",
-            texts[0] if len(texts) == 1 else texts,
+            self._joined_type,
+            joined[0] if len(joined) == 1 else joined,
             containers[0] if len(set(containers)) == 1 else containers,
         )
 

@@ -15,15 +15,17 @@ from kubectl_trace.binary import golang
 from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageError
 from kubectl_trace.program import attach, prepare, scope, syntax
 from kubectl_trace.program.tokens import ProgramError
-from kubectl_trace.runner import files
+from kubectl_trace.runner import bpftrace, files, go_returns
+from kubectl_trace.runner.go_returns import GoError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kubectl_trace.program.merging import Merging
+    from kubectl_trace.program.return_sites import Sites
     from kubectl_trace.program.rewrite import Rewritten
     from kubectl_trace.program.scope import Scope
-    from kubectl_trace.program.syntax import Program
+    from kubectl_trace.program.syntax import AttachPoint, Program
     from kubectl_trace.runner.files import File, Identity
     from kubectl_trace.trace import Trace
 
@@ -136,8 +138,20 @@ class Groundwork:
             raise RefusedError(syntax.explain(error, text, name)) from error
 
 
-def prepared(trace: Trace, pids: Sequence[int]) -> Groundwork:
+def prepared(
+    trace: Trace,
+    pids: Sequence[int],
+    *,
+    release: str = "",
+    complain: Callable[[str], None] = lambda text: None,
+) -> Groundwork:
     """Lets the program attach to the files of these processes, one a container.
+
+    Args:
+        trace: The trace.
+        pids: The processes.
+        release: bpftrace's version; empty: as of late.
+        complain: Tells the user something.
 
     Raises:
         RefusedError: the program is none, or would harm the traced process.
@@ -152,9 +166,9 @@ def prepared(trace: Trace, pids: Sequence[int]) -> Groundwork:
             name: _files(attach.with_parameters(name, trace.parameters), pids)
             for name in attach.files(program)
         }
-        _refuse_go(trace, program, found)
+        sites = _go_returns(trace, program, found, release, complain)
         paths = {name: [file.path for file in each] for name, each in found.items() if each}
-        placed = prepare.placed(trace.program, paths, pids)
+        placed = prepare.placed(trace.program, paths, pids, sites)
     except ProgramError as error:
         raise RefusedError(syntax.explain(error, text, trace.program_name)) from error
     names = {
@@ -208,21 +222,48 @@ def _files_of(pid: int, name: str) -> list[File]:
     return [files.on_node(each) for each in matching if each == path or os.path.isfile(each)]
 
 
-def _refuse_go(trace: Trace, program: Program, found: Mapping[str, Sequence[File]]) -> None:
+def _go_returns(
+    trace: Trace,
+    program: Program,
+    found: Mapping[str, Sequence[File]],
+    release: str,
+    complain: Callable[[str], None],
+) -> dict[int, Sites]:
+    """The uretprobes on Go functions, by their offsets, and where those functions return.
+
+    Raises:
+        RefusedError: that can't be found.
+    """
+    sites: dict[int, Sites] = {}
     for point, name in attach.return_probes(program):
-        for file in found[name] or _own_files(attach.with_parameters(name, trace.parameters)):
-            if _is_go(file):
-                which = file.path if glob.has_magic(name) else name
-                raise RefusedError(
-                    syntax.pointed(
-                        f"{which} is a Go program, which a uretprobe can crash: Go moves its "
-                        "stacks, and with them the return address that the probe has put there "
-                        "(golang/go#22008); trace its functions with uprobe",
-                        program.text,
-                        point.span,
-                        trace.program_name,
-                    )
-                )
+        each = found[name] or _own_files(attach.with_parameters(name, trace.parameters))
+        if not any(map(_is_go, each)):
+            continue
+        written = program.of(point.span)
+
+        def refuse(why: str, point: AttachPoint = point) -> RefusedError:
+            text = f"here is a Go program, which a uretprobe can crash (golang/go#22008), and {why}"
+            place = syntax.pointed(text, program.text, point.span, trace.program_name)
+            return RefusedError(place)
+
+        if bpftrace.is_before(release, 20):
+            raise refuse(f"bpftrace {release} can't attach to return instructions instead")
+        if not all(map(_is_go, each)) or len(point.parts) != 3:
+            raise refuse("its return instructions can't be told; name one file and function")
+        function = attach.with_parameters(point.parts[2].text, trace.parameters)
+        try:
+            sites[point.span.start] = go_returns.find(each, function, unsafe=_is_unsafe(trace))
+        except GoError as error:
+            raise refuse(str(error)) from error
+        complain(
+            f"{written} runs as uprobes on the return instructions, since a uretprobe can crash a "
+            "Go program; pair calls and returns by goroutine, not by thread (docs/functions.md)"
+        )
+    return sites
+
+
+def _is_unsafe(trace: Trace) -> bool:
+    return "--unsafe" in trace.bpftrace_options
 
 
 def _own_files(name: str) -> list[File]:

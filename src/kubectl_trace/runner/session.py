@@ -92,8 +92,31 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
         container_pid=pids[0] if len(pids) == 1 else 0,
         containers=tuple(itertools.starmap(attempts.member, enumerate(trace.containers, 1))),
     )
+    reading = None
     try:
-        groundwork = plan.prepared(trace, pids)
+        if trace.listing is not None:
+            from kubectl_trace.runner import listing
+
+            return listing.run(trace.listing, _all_pids(trace, chosen), writer)
+        if trace.calls is not None:
+            from kubectl_trace.runner import calls
+
+            trace, reading = calls.prepared(
+                trace,
+                _all_pids(trace, chosen),
+                release=release,
+                has_types=plan.has_kernel_types(trace.environment),
+                complain=lambda text: writer.add("stderr", text),
+            )
+            if reading is None:
+                writer.add("program", {"text": trace.program, "changes": []})
+                return Summary(exit=Exit.DONE, reason="explained")
+        groundwork = plan.prepared(
+            trace,
+            pids,
+            release=release,
+            complain=lambda text: writer.add("stderr", text),
+        )
         start = _with_maps(start, groundwork.merging)
     finally:
         writer.add("start", to_data(start))
@@ -109,7 +132,9 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
                 return _explain(trace, attempt.plan, writer)
             file = bpftrace.ProgramFile(attempt.plan.program.text)
             stack.callback(file.close)
-            translation = Translation(attempt.plan, file, trace.program, trace.program_name)
+            translation = Translation(
+                attempt.plan, file, trace.program, trace.program_name, reading
+            )
             child = bpftrace.start(
                 binary, file, trace.bpftrace_options, trace.parameters, environment
             )
@@ -206,6 +231,18 @@ def _processes(trace: Trace, writer: RecordWriter) -> list[Process]:
         for each in trace.containers
         if each.container_id in found
     ]
+
+
+def _all_pids(trace: Trace, chosen: Sequence[Process]) -> list[int]:
+    """All processes of the target, the chosen ones first; where some were asked for, only these."""
+    pids = [process.pid for process in chosen]
+    if trace.process_selector:
+        return pids
+    if trace.pid:
+        return processes.descendants(trace.pid)
+    for container in trace.containers:
+        pids += [process.pid for process in processes.of_container(container.container_id)]
+    return list(dict.fromkeys(pids))
 
 
 def _wait_for(containers: Sequence[Container]) -> dict[str, list[Process]]:

@@ -197,6 +197,7 @@ class Supervisor:
 
     def _on_ready(self) -> None:
         self._ready = True
+        self._translation.attached()
         if self.held_back is not None:
             held_back, self.held_back = self.held_back, None
             self._say(held_back)
@@ -278,6 +279,7 @@ class Supervisor:
         self._timers.pop("client", None)
         self._writer.add("stopping", {"reason": reason})
         self._set_timer("grace", self._grace, lambda: self._kill(reason))
+        self._translation.stopping()
         self._signal(signal.SIGINT)
 
     def _kill(self, reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,32 @@ from kubectl_trace.runner.prints import Prints
 
 if TYPE_CHECKING:
     from kubectl_trace.runner.bpftrace import ProgramFile
+    from kubectl_trace.runner.calls import Reading
     from kubectl_trace.runner.plan import Plan
 
 
 class Translation:
     """Takes out what the rewrites put in: tags, markers, hidden maps and probes, paths, places."""
 
-    def __init__(self, plan: Plan, file: ProgramFile, user_text: str, name: str) -> None:
-        """`name`: what the user calls the program."""
+    def __init__(
+        self,
+        plan: Plan,
+        file: ProgramFile,
+        user_text: str,
+        name: str,
+        calls: Reading | None = None,
+    ) -> None:
+        """Begins.
+
+        Args:
+            plan: The program as it runs.
+            file: Where bpftrace reads it.
+            user_text: The program as it was before.
+            name: What the user calls it.
+            calls: Reads the calls that a program of ours prints; None: it is the user's.
+        """
         self._plan = plan
+        self._calls = calls
         self._path = file.path
         self._name = name
         self._user_text = user_text
@@ -69,6 +87,10 @@ class Translation:
         if isinstance(data, dict):
             if output.type == "map" and self._plan.scope and self._plan.scope.map in data:
                 return []
+            if output.type in MAPS and len(data) == 1 and self._calls is not None:
+                ((map_name, value),) = data.items()
+                if (calls := self._calls.map(map_name, value)) is not None:
+                    return calls
             if output.type in MAPS and len(data) == 1 and self._prints is not None:
                 return self._prints.take(next(iter(data)), output)
             if output.type == "attached_probes":
@@ -79,6 +101,16 @@ class Translation:
         if output.type == "lost_events" and self._prints is not None:
             return [given, *self._prints.lost()]
         return [given]
+
+    def attached(self) -> None:
+        """All probes are there."""
+        if self._calls is not None:
+            self._calls.attached_at = time.time()
+
+    def stopping(self) -> None:
+        """The program is told to stop: from now on its probes go, one after the other."""
+        if self._calls is not None:
+            self._calls.stopped_at = time.time()
 
     def rest(self) -> list[Given]:
         """What is left when bpftrace has ended."""
@@ -91,6 +123,8 @@ class Translation:
         container = 0
         if self._plan.scope:
             container, text = tags.untag(text)
+        if self._calls is not None and (calls := self._calls.text(text, container)) is not None:
+            return calls
         return [Given(dialect.Output("printf", text), container)]
 
     def _placed(self, data: dict[str, object]) -> dict[str, object]:

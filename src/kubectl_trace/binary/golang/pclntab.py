@@ -1,0 +1,139 @@
+"""The functions of a Go program, stripped or not, from the table that its runtime prints stacks by.
+
+Go 1.2 to 1.27. Format: as header.py and table.py.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from kubectl_trace.binary import elf
+from kubectl_trace.binary.golang import image as images
+from kubectl_trace.binary.golang import inlining, values
+from kubectl_trace.binary.golang.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_LONGEST_PATH = 4096
+_LONGEST_VARINT = 5
+_NO_FILE = 0xFFFFFFFF
+
+
+@dataclass(frozen=True, slots=True)
+class GoFunction:
+    """A function: its address before any relocation of the whole, its size in bytes.
+
+    The size reaches to the next function: padding is part of it. Instances of a generic function
+    share a name, with `[...]` in it.
+    """
+
+    name: str
+    address: int
+    size: int
+
+
+class FunctionTable:
+    """The functions of a Go program. Nothing but headers is read until something is asked for.
+
+    Every method raises MalformedError where the table is broken.
+
+    Args:
+        file: The ELF file, which must stay open.
+
+    Raises:
+        MalformedError: it is no ELF file, no Go program for amd64 or arm64, or broken.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._table = Table(images.open_image(file))
+
+    def functions(self, matching: Callable[[bytes], bool] | None = None) -> Iterator[GoFunction]:
+        """The functions, by address.
+
+        Args:
+            matching: Whether a function of that name is wanted; all are where it is None.
+        """
+        entries = self._table.entries.tolist()
+        for name, start, end in zip(self._table.all_names(), entries, entries[1:], strict=False):
+            if matching is None or matching(name):
+                yield self._made(name, start, end)
+
+    def every(self, name: str) -> list[GoFunction]:
+        """The functions of this name, by address: several where it is generic.
+
+        What the compiler made around a function, from one calling convention to the other, has its
+        name too and is left out.
+        """
+        place = self._table.name_place(_encoded(name))
+        found = [] if place is None else self._table.having_name(place)
+        # Not zero: wrappers, and some functions of the runtime (internal/abi, symtab.go, FuncID).
+        own = [index for index in found if not self._table.word(index, self._table.fields.id) & 255]
+        return [self._function(index, _encoded(name)) for index in own or found]
+
+    def named(self, name: str) -> GoFunction | None:
+        """The function of this name, the first if there are several, None if there is none."""
+        return next(iter(self.every(name)), None)
+
+    def mentions(self, name: str) -> bool:
+        """Whether the program has code of this function: of its own, or inlined.
+
+        Inlined code that the compiler made nothing of leaves no name. Before Go 1.16, only those
+        with code of their own are found.
+        """
+        return self._table.name_place(_encoded(name)) is not None
+
+    def inlined_in(self, name: str) -> list[GoFunction]:
+        """The functions whose code has some of this one inlined, by address; none before Go 1.18.
+
+        Where it was inlined into one that was inlined itself, this gives the one with the code.
+        """
+        table = self._table
+        place = table.name_place(_encoded(name))
+        if place is None or not table.header.entry_is_offset:
+            return []
+        return [
+            self._function(index, table.name_at(table.word(index, table.fields.name)))
+            for index in inlining.having(table, place)
+        ]
+
+    def file_line(self, function: GoFunction) -> tuple[str, int] | None:
+        """The file and line where the function begins; None before Go 1.16, or unknown.
+
+        The file is as the compiler was told: with `-trimpath` it begins with the module's path.
+        """
+        table, header, fields = self._table, self._table.header, self._table.fields
+        index = bisect_right(table.entries, function.address - table.text) - 1
+        if header.since < 16 or not 0 <= index < header.function_count:
+            return None
+        file = self._first_value(table.word(index, fields.file))
+        line = self._first_value(table.word(index, fields.line))
+        if file < 0 or line < 0:
+            return None
+        unit = header.address + header.units_at + 4 * table.word(index, fields.unit)
+        place = int.from_bytes(table.image.exactly(unit + 4 * file, 4), "little")
+        if place == _NO_FILE:
+            return None
+        path = table.image.at(header.address + header.files_at + place, _LONGEST_PATH)
+        return path.partition(b"\0")[0].decode("utf-8", "replace"), line
+
+    def _function(self, index: int, name: bytes) -> GoFunction:
+        return self._made(name, self._table.entries[index], self._table.entries[index + 1])
+
+    def _made(self, name: bytes, start: int, end: int) -> GoFunction:
+        if end < start:
+            raise elf.MalformedError("the functions are not in order")
+        return GoFunction(name.decode("utf-8", "replace"), self._table.text + start, end - start)
+
+    def _first_value(self, place: int) -> int:
+        """The value that a table by address has for the function's first address."""
+        header = self._table.header
+        at = header.address + header.values_at + place
+        return values.first(self._table.image.at(at, _LONGEST_VARINT))
+
+
+def _encoded(name: str) -> bytes:
+    # Not the name of any function: what can't be encoded.
+    return name.encode("utf-8", "replace")

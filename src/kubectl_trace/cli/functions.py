@@ -1,0 +1,156 @@
+"""`kubectl trace functions`: what can be traced in the target's processes."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from kubectl_trace.cli import tracing
+from kubectl_trace.cli.arguments import verb_parser
+from kubectl_trace.errors import UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from kubectl_trace.cli.arguments import Parser
+    from kubectl_trace.results.account import Account
+    from kubectl_trace.results.result import Result
+
+_EXAMPLES = """\
+  # the functions of nginx whose names begin so
+  kubectl trace functions pod/nginx-0 'ngx_http_*'
+  # with signatures, sizes and the number of places they return at
+  kubectl trace functions pod/nginx-0 ngx_unix_recv -o wide
+  # of a library that it uses, by a regular expression, for a program
+  kubectl trace functions pod/nginx-0 --lib libc.so.6 '/^(send|recv)/' -o json
+"""
+
+
+def parser() -> Parser:
+    """The verb's command line."""
+    result = verb_parser(
+        "functions",
+        "List the functions and USDT probes of the target's processes: from symbol tables, debug\n"
+        "information and Go's own tables, stripped or not. A PATTERN may have wildcards, or be a\n"
+        "/regular expression/; without one all are listed. `kubectl trace calls` traces them.",
+        _EXAMPLES,
+        "TARGET [PATTERN...] [flags]",
+    )
+    add = result.add_argument
+    add(
+        "targets",
+        metavar="TARGET",
+        nargs="?",
+        help="a pod or workload, or local/PID; docs/targets.md",
+    )
+    add("functions", metavar="PATTERN", nargs="*", help="which functions; all without one")
+    add(
+        "--lib",
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="a library instead of the program",
+    )
+    add("--debuginfod", default="", metavar="URL", help="a server of debug information")
+    add("-o", "--output", default="text", choices=["text", "wide", "json"], help="how to list")
+    tracing.target_flags(result, nodes=False)
+    tracing.running_flags(result)
+    tracing.object_flags(result)
+    result.add_argument("-q", "--quiet", action="store_true", help="no progress while starting")
+    result.set_defaults(by="", watch=False, save="", strict=False)
+    return result
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Runs the verb."""
+    import msgspec
+
+    from kubectl_trace.cli.calls import split_target
+    from kubectl_trace.functions import patterns
+    from kubectl_trace.trace import Functions
+
+    split_target(arguments)
+    try:
+        for text in arguments.functions:
+            patterns.parse(text)
+    except patterns.PatternError as error:
+        raise UsageError(str(error)) from error
+    targets = tracing.targets(arguments)
+    if not targets.has_scope:
+        raise UsageError(f"{targets} has no process to look into: name a pod or local/PID")
+    tracing.check(arguments, targets)
+    wanted = Functions(tuple(arguments.functions), tuple(arguments.lib), arguments.debuginfod)
+    trace = msgspec.structs.replace(
+        tracing.trace(arguments, targets, scope=True, attached=True), listing=wanted
+    )
+    listing = _json if arguments.output == "json" else _table
+    is_wide = arguments.output == "wide"
+    arguments.output = "text"
+    return tracing.begin(
+        arguments, targets, trace, lambda inner, stop: _Listing(listing, is_wide=is_wide)
+    )
+
+
+class _Listing:
+    """Collects the functions of all nodes, each once, and lists them at the end."""
+
+    def __init__(self, show: Any, *, is_wide: bool) -> None:
+        self._show = show
+        self._is_wide = is_wide
+        self._functions: dict[tuple[Any, ...], dict[str, Any]] = {}
+        self._closed = False
+
+    def show(self, result: Result) -> None:
+        if result.type == "functions":
+            for each in result.data:
+                key = (each["file"], each.get("offset", 0), each["name"])
+                self._functions.setdefault(key, each)
+        elif result.type == "stderr":
+            from kubectl_trace.cli.arguments import note
+
+            note(result.data)
+
+    def flush(self) -> None:
+        """Everything comes at the end."""
+
+    def close(self, account: Account | None) -> None:
+        if not self._closed:
+            self._closed = True
+            self._show(list(self._functions.values()), is_wide=self._is_wide)
+
+
+def _json(functions: list[dict[str, Any]], *, is_wide: bool) -> None:
+    import msgspec
+
+    from kubectl_trace.results.terminal import escape_json
+
+    for each in functions:
+        line = msgspec.json.encode(each).decode()
+        print(escape_json(line) if sys.stdout.isatty() else line)
+
+
+def _table(functions: list[dict[str, Any]], *, is_wide: bool) -> None:
+    from kubectl_trace.results.terminal import escape
+
+    head = ["NAME", "FILE", "OFFSET", "LANGUAGE"]
+    if is_wide:
+        head += ["SIZE", "RETURNS"]
+    head.append("SIGNATURE")
+    rows = [head] if functions else []
+    for each in functions:
+        row = [
+            each["name"],
+            each["file"],
+            f"{each['offset']:#x}" if "offset" in each else "-",
+            each.get("language")
+            or ("USDT" if each.get("kind") == "usdt" else each.get("kind", "-")),
+        ]
+        if is_wide:
+            sites = each.get("return_sites")
+            row += [str(each.get("size") or "-"), "-" if sites is None else str(sites)]
+        rows.append([*row, each.get("signature") or "-"])
+    widths = [max((len(row[column]) for row in rows), default=0) for column in range(len(head) - 1)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        line = "   ".join([*cells, row[-1]]).rstrip()
+        print(escape(line) if sys.stdout.isatty() else line)

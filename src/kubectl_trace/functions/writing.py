@@ -1,0 +1,437 @@
+"""The bpftrace program that sees functions' calls.
+
+What a call was entered with is kept in a map until it returns, by what is the same at both: the
+function, the thread (in Go the goroutine) and the frame's place on the stack. Recursion has other
+frames; one that was left without a return (an exception, a panic) is found by the next call that
+has its place.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from kubectl_trace.functions import filters, shapes
+from kubectl_trace.functions.shapes import Leaf
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kubectl_trace.functions.filters import Condition
+    from kubectl_trace.functions.shapes import Shape
+
+_ENTERED = "@entered"
+ENTERED, RETURNED, LEFT, TAIL = range(4)
+"""How a printed call ended: not yet, by a return, without one, by a jump into another function."""
+
+RATE, SKIPPED = "@calls_a_second", "@skipped"
+_SECONDS, _THIS_SECOND, _SHOWN_CALLS = "@second", "@this_second", "@shown"
+OWN_MAPS = frozenset((RATE, SKIPPED, _SECONDS, _THIS_SECOND, _SHOWN_CALLS))
+"""Maps that are no results: how many calls there were in this second, and how many of them
+`max_rate` passed over, among others."""
+RATE_WORD = "rate,"
+_SECOND = 1_000_000_000  # nanoseconds
+
+# A stack of 512 bytes and maps' values bound what one call may hold.
+_MOST_LEAVES = 48
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """An argument or a result."""
+
+    name: str
+    shape: Shape
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A function as it is traced: places in the file are numbers as bpftrace takes them."""
+
+    name: str
+    path: str
+    language: str
+    entry: int
+    returns: tuple[int, ...]
+    """Where it returns; none: by a uretprobe, if `uses_uretprobe`, or it isn't known."""
+    uses_uretprobe: bool
+    who: str
+    """An expression for the thread, or goroutine."""
+    frame: str
+    """An expression for the place on the stack at the entry and at `returns`."""
+    frame_after: str
+    """As `frame`, in a uretprobe."""
+    arguments: tuple[Parameter, ...] = ()
+    results: tuple[Parameter, ...] = ()
+    tail_jumps: tuple[int, ...] = ()
+    """Where it ends by going on in another function, whose return is not its own."""
+    may_unwind: bool = False
+    """It may be left without a return, by an exception or a panic."""
+
+    @property
+    def returns_seen(self) -> bool:
+        """Whether its returns can be traced."""
+        return bool(self.returns) or self.uses_uretprobe
+
+    @property
+    def probes(self) -> int:
+        """How many there are at most."""
+        return 1 + len(self.returns) + len(self.tail_jumps) + int(self.uses_uretprobe)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is to be seen of calls."""
+
+    show: str = "calls"
+    """`calls`, or instead of them a map: `latency`, `count` or `returns`."""
+    arguments: bool = True
+    returns: bool = True
+    stack: bool = False
+    condition: Condition | None = None
+    most: int = 0
+    """Calls after which the program ends; 0: it does not."""
+    max_rate: int = 0
+    """Calls a second beyond which they are passed over; 0: none."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How the program prints a function's calls; `reading` reads them."""
+
+    function: Traced
+    arguments: tuple[Parameter, ...]
+    results: tuple[Parameter, ...]
+    stored: tuple[Leaf, ...]
+    """What the map of entered calls holds after the time, in its order."""
+    map: str
+    """The name of that map; empty: calls are printed when they begin."""
+    stack: bool
+
+
+@dataclass(frozen=True)
+class Written:
+    """A program, and how to read what it prints."""
+
+    text: str
+    layouts: tuple[Layout, ...]
+
+
+@dataclass(frozen=True)
+class Marks:
+    """What begins, parts and ends a call's text; no traced process can know them."""
+
+    token: str
+
+    @property
+    def begin(self) -> str:
+        """Before the first number."""
+        return f"\x1d{self.token}"
+
+    @property
+    def begin_in_source(self) -> str:
+        """`begin`, as a program has it in a string."""
+        return rf"\x1d{self.token}"
+
+    @property
+    def part(self) -> str:
+        """Before every text."""
+        return f"\x1f{self.token}"
+
+    @property
+    def part_in_source(self) -> str:
+        """`part`, as a program has it in a string."""
+        return rf"\x1f{self.token}"
+
+
+def write(functions: Sequence[Traced], options: Options, marks: Marks | None) -> Written:
+    """The program for these functions.
+
+    Args:
+        functions: What to trace.
+        options: What of it.
+        marks: For `reading`; None: a person reads what the program prints.
+
+    Raises:
+        filters.FilterError: the condition does not fit a function.
+    """
+    groups: dict[tuple[str, ...], str] = {}
+    layouts, probes = [], []
+    for number, function in enumerate(functions):
+        writer = _Writer(number, function, options, marks)
+        if writer.keeps:
+            signature = tuple("text" if leaf.is_text else "number" for leaf in writer.stored)
+            dynamic = tuple(leaf.expression for leaf in writer.stored if _is_stack(leaf))
+            writer.map = groups.setdefault((*signature, *dynamic), f"{_ENTERED}{len(groups) + 1}")
+        layouts.append(writer.layout())
+        probes += list(writer.probes())
+    return Written("\n\n".join([*probes, *_rate_probe(marks)]) + "\n", tuple(layouts))
+
+
+def _rate_probe(marks: Marks | None) -> Iterator[str]:
+    if marks:
+        text = f"{marks.begin_in_source}{RATE_WORD}%lld"
+        yield f'interval:s:1\n{{\n\tprintf("{text}", {RATE});\n\t{RATE} = 0;\n}}'
+
+
+def _is_stack(leaf: Leaf) -> bool:
+    return leaf.expression == "ustack"
+
+
+class _Writer:
+    """The probes of one function."""
+
+    def __init__(
+        self, number: int, function: Traced, options: Options, marks: Marks | None
+    ) -> None:
+        self._number = number
+        self._function = function
+        self._options = options
+        self._marks = marks
+        self.map = ""
+        shows = options.show == "calls"
+        self._arguments = _bounded(function.arguments) if shows and options.arguments else ()
+        wants_return = options.show in ("latency", "returns") or (shows and options.returns)
+        condition = options.condition
+        self._condition = condition
+        self._at_return = bool(condition and condition.needs_return(function))
+        self.keeps = function.returns_seen and (wants_return or self._at_return)
+        if (options.show in ("latency", "returns") or self._at_return) and not self.keeps:
+            raise filters.FilterError(
+                f"where {function.name} returns is not known, so neither what nor when"
+            )
+        has_results = shows and options.returns and self.keeps
+        self._results = function.results if has_results else ()
+        self.stored = tuple(self._stored()) if self.keeps else ()
+
+    def _stored(self) -> Iterator[Leaf]:
+        if self._options.stack and self._options.show == "calls":
+            yield Leaf("ustack", is_text=True)
+        wanted = [leaf for each in self._arguments for leaf in shapes.leaves(each.shape)]
+        if self._condition and self._at_return:
+            wanted += self._condition.leaves(self._function)
+        yield from dict.fromkeys(wanted)
+
+    def layout(self) -> Layout:
+        stack = self._options.stack and self._options.show == "calls"
+        return Layout(self._function, self._arguments, self._results, self.stored, self.map, stack)
+
+    def probes(self) -> Iterator[str]:
+        function = self._function
+        entry = f'uprobe:"{function.path}":{function.entry:#x} // {_comment(function.name)}'
+        yield f"{entry}\n{self._predicate()}{{\n{self._entry()}}}"
+        if not self.keeps:
+            return
+        if function.returns:
+            yield f"{self._points(function.returns)}\n{{\n{self._return(function.frame)}}}"
+        else:
+            points = f'uretprobe:"{function.path}":{function.entry:#x}'
+            yield f"{points}\n{{\n{self._return(function.frame_after)}}}"
+        if function.tail_jumps:
+            yield f"{self._points(function.tail_jumps)}\n{{\n{self._tail()}}}"
+
+    def _points(self, addresses: Sequence[int]) -> str:
+        path = self._function.path
+        return ",\n".join(f'uprobe:"{path}":{address:#x}' for address in addresses)
+
+    def _predicate(self) -> str:
+        if self._condition is None or self._at_return:
+            return ""
+        return f"/{self._condition.write(self._function, _entry_expression)}/\n"
+
+    def _key(self, frame: str) -> str:
+        return f"(uint64){self._number}, (uint64)({self._function.who}), (uint64)({frame})"
+
+    def _entry(self) -> str:
+        lines = [f"{RATE} += 1;"] if self._marks else []
+        if self.keeps:
+            place = f"{self.map}[{self._key(self._function.frame)}]"
+            values = "".join(f", {_number(leaf)}" for leaf in self.stored)
+            # A tuple has two parts at least.
+            kept = [f"{place} = (nsecs{values or ', (uint64)1'});"]
+            if self._function.may_unwind and self._options.show == "calls":
+                # Its place is taken anew: the call that had it has ended without a return.
+                kept.insert(0, f"$left = {place};")
+                left = self._say("$left", "0", LEFT)
+                kept.insert(1, f"if ($left.0 != 0) {{ {left} }}")
+        elif self._options.show == "count":
+            kept = [f"@calls[{_literal(self._function.name)}] = count();"]
+        else:
+            kept = [self._say("", "0", ENTERED), *self._count_shown()]
+        return _indented([*lines, *self._limited(kept)])
+
+    def _limited(self, lines: list[str]) -> list[str]:
+        if not self._options.max_rate:
+            return lines
+        return [
+            f"if (nsecs - {_SECONDS} > {_SECOND}) {{ {_SECONDS} = nsecs; {_THIS_SECOND} = 0; }}",
+            f"{_THIS_SECOND} += 1;",
+            f"if ({_THIS_SECOND} > {self._options.max_rate}) {{ {SKIPPED} = count(); }} else {{",
+            *(f"\t{line}" for line in lines),
+            "}",
+        ]
+
+    def _return(self, frame: str) -> str:
+        place = f"{self.map}[{self._key(frame)}]"
+        took = "(nsecs - $call.0)"
+        name = _literal(self._function.name)
+        if self._options.show == "latency":
+            lines = [f"@latency_ns[{name}] = hist({took});"]
+        elif self._options.show == "count":
+            lines = [f"@calls[{name}] = count();"]
+        elif self._options.show == "returns":
+            lines = [f"@returns[{name}, {self._returned()}] = count();"]
+        else:
+            lines = [self._say("$call", took, RETURNED), *self._count_shown()]
+        if self._condition and self._at_return:
+            condition = self._condition.write(self._function, self._kept_expression)
+            lines = [f"if ({condition}) {{", *(f"\t{line}" for line in lines), "}"]
+        return self._ended(place, lines)
+
+    def _tail(self) -> str:
+        """At a jump into another function: the call's end, without its result."""
+        place = f"{self.map}[{self._key(self._function.frame)}]"
+        lines = []
+        if self._options.show == "calls" and not self._at_return:
+            lines = [self._say("$call", "(nsecs - $call.0)", TAIL), *self._count_shown()]
+        elif self._options.show == "latency":
+            lines = [f"@latency_ns[{_literal(self._function.name)}] = hist(nsecs - $call.0);"]
+        return self._ended(place, lines)
+
+    @staticmethod
+    def _ended(place: str, lines: Sequence[str]) -> str:
+        return _indented(
+            [
+                f"$call = {place};",
+                "if ($call.0 != 0) {",
+                *(f"\t{line}" for line in lines),
+                f"\tdelete({place});",
+                "}",
+            ]
+        )
+
+    def _returned(self) -> str:
+        """The first result as a key of a map."""
+        for each in self._function.results:
+            match each.shape:
+                case shapes.Scalar(type=kind, leaf=leaf):
+                    return filters.signed(kind, leaf.expression)
+                case shapes.Text(text=leaf):
+                    return leaf.expression
+                case shapes.Registers(leaves=(leaf, *_)):
+                    return f"(uint64)({leaf.expression})"
+                case shapes.Interface(word=leaf):
+                    return f"(uint64)({leaf.expression} != 0)"
+        raise filters.FilterError(
+            f"{self._function.name} has no result that can be counted by its value"
+        )
+
+    def _count_shown(self) -> list[str]:
+        if not self._options.most:
+            return []
+        return [
+            f"{_SHOWN_CALLS} += 1;",
+            f"if ({_SHOWN_CALLS} >= {self._options.most}) {{ exit(); }}",
+        ]
+
+    def _kept_expression(self, leaf: Leaf) -> str:
+        if leaf in self.stored:
+            return f"$call.{1 + self.stored.index(leaf)}"
+        return leaf.expression if leaf.expression != filters.DURATION else "(nsecs - $call.0)"
+
+    def _say(self, kept: str, took: str, how: int) -> str:
+        """The printf of a call: `kept` is the variable with what was stored at its entry."""
+        with_results = how == RETURNED
+
+        def stored(leaf: Leaf) -> str:
+            return f"{kept}.{1 + self.stored.index(leaf)}" if kept else _number(leaf)
+
+        begun = f"{kept}.0" if kept else "nsecs"
+        wanted = [stored(leaf) for each in self._arguments for leaf in shapes.leaves(each.shape)]
+        kinds = [leaf for each in self._arguments for leaf in shapes.leaves(each.shape)]
+        if with_results:
+            found = [leaf for each in self._results for leaf in shapes.leaves(each.shape)]
+            wanted += [_number(leaf) for leaf in found]
+            kinds += found
+        values = list(zip(kinds, wanted, strict=True))
+        stack = f"{kept}.1" if kept else "ustack"
+        if self._marks is None:
+            return self._for_people(took, values, stack, with_results=with_results)
+        numbers = [text for leaf, text in values if not leaf.is_text]
+        texts = [text for leaf, text in values if leaf.is_text]
+        if self._options.stack:
+            texts.append(stack)
+        part = self._marks.part_in_source
+        form = (
+            f"{self._marks.begin_in_source}{self._number},{how},%d,%d,%lld,%lld"
+            + ",%llx" * len(numbers)
+            + f"{part}%s" * len(texts)
+        )
+        return f'printf("{form}", {", ".join(["pid", "tid", begun, took, *numbers, *texts])});'
+
+    def _for_people(
+        self, took: str, values: list[tuple[Leaf, str]], stack: str, *, with_results: bool
+    ) -> str:
+        ends = iter(values)
+        given: list[str] = []
+
+        def form(parameters: Sequence[Parameter]) -> str:
+            shown = []
+            for each in parameters:
+                parts = []
+                for _ in shapes.leaves(each.shape):
+                    leaf, text = next(ends)
+                    given.append(text)
+                    parts.append("%s" if leaf.is_text else "%llx")
+                shown.append(f"{_format_literal(each.name)}={':'.join(parts) or '?'}")
+            return ", ".join(shown)
+
+        text = f"{_format_literal(self._function.name)}({form(self._arguments)})"
+        if with_results:
+            text += f" = {form(self._results) or 'void'} <%lld ns>"
+            given.append(took)
+        if self._options.stack:
+            text += "%s"
+            given.append(stack)
+        return f'printf("{", ".join(["%d/%d " + text])}\\n", {", ".join(["pid", "tid", *given])});'
+
+
+def _bounded(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:
+    """As many as one call may hold; what does not fit is told to be missing."""
+    left = _MOST_LEAVES
+    found = []
+    for each in parameters:
+        count = len(shapes.leaves(each.shape))
+        if count > left:
+            each = Parameter(
+                each.name, shapes.Missing(each.shape.type_name, "too much for one call")
+            )
+        else:
+            left -= count
+        found.append(each)
+    return tuple(found)
+
+
+def _entry_expression(leaf: Leaf) -> str:
+    return leaf.expression
+
+
+def _number(leaf: Leaf) -> str:
+    return leaf.expression if leaf.is_text else f"(uint64)({leaf.expression})"
+
+
+def _literal(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _format_literal(text: str) -> str:
+    return _literal(text)[1:-1].replace("%", "%%")
+
+
+def _comment(text: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _indented(lines: Sequence[str]) -> str:
+    return "".join(f"\t{line}\n" for line in lines)

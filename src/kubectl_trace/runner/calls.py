@@ -1,0 +1,361 @@
+"""A trace of functions' calls: finds the functions on this node and writes the program for them."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+import secrets
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kubectl_trace.binary import elf
+from kubectl_trace.binary.golang.types import TypeTable
+from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageError
+from kubectl_trace.functions import filters, patterns, reading, tracing, writing
+from kubectl_trace.functions.shapes import Limits, leaves
+from kubectl_trace.results.call import LEFT, RUNNING
+from kubectl_trace.results.dialect import Output
+from kubectl_trace.runner import bpftrace, files, modules
+from kubectl_trace.runner.output import Given
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from kubectl_trace.functions.catalog import Binary, Function
+    from kubectl_trace.functions.patterns import Pattern
+    from kubectl_trace.functions.writing import Options, Traced, Written
+    from kubectl_trace.results.call import Call
+    from kubectl_trace.runner.modules import Module
+    from kubectl_trace.trace import Calls, Trace
+
+# 0.17 keeps texts on BPF's stack of 512 bytes, several times over: bytes of each of so many.
+_OLD_ROOM = {0: 64, 1: 64, 2: 24}
+_LEAST_ROOM = 16
+_MANY_CALLS = 100_000
+_COST = 3e-6
+"""Seconds that a call takes longer, entry and return, at least (benchmarks/README.md)."""
+_MAP_KEYS = 16384
+"""Calls that may be under way at once."""
+_BUFFER_PAGES = 2048
+"""8 MiB: room for some twenty thousand calls, should they come all at once."""
+_SHOWN_NAMES = 8
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A function, and where."""
+
+    module: Module
+    binary: Binary
+    function: Function
+
+
+def prepared(
+    trace: Trace,
+    pids: Sequence[int],
+    *,
+    release: str,
+    has_types: bool,
+    complain: Callable[[str], None],
+) -> tuple[Trace, Reading | None]:
+    """The trace with the program that sees the calls, and what reads that program's output.
+
+    Args:
+        trace: Its `calls` say what is wanted.
+        pids: The target's processes.
+        release: bpftrace's version.
+        has_types: bpftrace knows the kernel's types.
+        complain: Tells the user something.
+
+    Returns:
+        The reading is None where the program is only to be shown.
+
+    Raises:
+        NotFoundError: no process has such a function.
+        RefusedError: the functions can't be traced so.
+        UsageError: there are too many of them.
+    """
+    wanted = trace.calls
+    assert wanted is not None
+    with modules.Opened(wanted.functions.debuginfod) as opened:
+        found = _find(wanted, pids, opened, complain)
+        for note in opened.notes:
+            complain(note)
+        limits = Limits(wanted.deep, wanted.string_size)
+        traced = list(_traced(found, limits, has_types=has_types))
+        if bpftrace.is_before(release, 18) and (room := _old_room(traced)) < wanted.string_size:
+            limits = Limits(wanted.deep, room)
+            traced = list(_traced(found, limits, has_types=has_types))
+        binaries = [(each.module, each.binary.segments) for each in found]
+    _check_probes(traced, wanted)
+    for each in traced:
+        if not each.returns_seen and wanted.returns and wanted.show == "calls":
+            complain(f"{each.name}: where it returns is not known; only its calls are shown")
+    options = _options(wanted)
+    marks = None if wanted.only_program else writing.Marks(f"{secrets.token_hex(8)}c")
+    try:
+        written = writing.write(traced, options, marks)
+    except filters.FilterError as error:
+        raise RefusedError(str(error)) from error
+    if marks is None:
+        shown = {each.module.path: each.module.shown for each in found}
+        return _for_people(trace, written, shown), None
+    changed = msgspec.structs.replace(
+        trace,
+        program=written.text,
+        program_name="calls.bt",
+        # It attaches to addresses, which bpftrace takes of files without symbols only so.
+        bpftrace_options=(*trace.bpftrace_options, "--unsafe", "--no-warnings"),
+        environment={**_environment(limits), **trace.environment},
+    )
+    context = reading.Context(
+        written.layouts,
+        marks,
+        time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
+        _TypeNames(binaries),
+    )
+    return changed, Reading(context, wanted, complain)
+
+
+def _environment(limits: Limits) -> dict[str, str]:
+    return {
+        "BPFTRACE_MAX_STRLEN": str(limits.string_size + 1),
+        "BPFTRACE_MAX_MAP_KEYS": str(_MAP_KEYS),
+        # What a text is cut to is told here.
+        "BPFTRACE_STR_TRUNC_TRAILER": "",
+        "BPFTRACE_PERF_RB_PAGES": str(_BUFFER_PAGES),
+    }
+
+
+def _options(wanted: Calls) -> Options:
+    return writing.Options(
+        show=wanted.show,
+        arguments=wanted.arguments,
+        returns=wanted.returns,
+        stack=wanted.stack,
+        condition=filters.parse(wanted.condition) if wanted.condition else None,
+        most=wanted.most,
+        max_rate=wanted.max_rate,
+    )
+
+
+def _find(
+    wanted: Calls,
+    pids: Sequence[int],
+    opened: modules.Opened,
+    complain: Callable[[str], None],
+) -> list[_Found]:
+    """The functions that the patterns mean, each address of a file once."""
+    names = wanted.functions
+    looked = (
+        modules.libraries(pids, names.libraries) if names.libraries else modules.executables(pids)
+    )
+    parsed = [patterns.parse(text) for text in names.patterns]
+    found: list[_Found] = []
+    met: set[str] = set()
+    binaries: list[tuple[Module, Binary]] = []
+    for module in looked:
+        binary = opened.binary(module)
+        if binary is None:
+            continue
+        binaries.append((module, binary))
+        seen: set[int] = set()
+        for function in binary.functions(parsed):
+            met |= {each.text for each in parsed if _means(each, function)}
+            if function.address in seen or _is_fragment(function):
+                continue
+            seen.add(function.address)
+            found.append(_Found(module, binary, function))
+    for pattern in parsed:
+        if pattern.text not in met:
+            why = _why_missing(pattern, binaries)
+            if not found and len(parsed) == 1:
+                raise NotFoundError(why)
+            complain(why)
+    if not found:
+        raise NotFoundError("none of these functions is there")
+    return found
+
+
+def _means(pattern: Pattern, function: Function) -> bool:
+    return patterns.matching([pattern], (function.name, function.symbol))
+
+
+def _is_fragment(function: Function) -> bool:
+    """Whether it is a part that the compiler has split off, entered by jumps from the rest."""
+    return re.search(r"\.cold(?:\.\d+)?$|\.part\.\d+\.cold", function.symbol) is not None
+
+
+def _why_missing(pattern: Pattern, binaries: Sequence[tuple[Module, Binary]]) -> str:
+    """What to tell about a function that is not there."""
+    for module, binary in binaries:
+        for each in binary.inlined([pattern])[:1]:
+            places = [
+                f"{place.function} ({place.file.rpartition('/')[2]}:{place.line})"
+                for place in each.places[:_SHOWN_NAMES]
+            ]
+            more = ", …" if len(each.places) > len(places) else ""
+            return (
+                f"{each.name} of {module.shown} was inlined by the compiler, into "
+                f"{', '.join(places) or 'other functions'}{more}: it is no function that can be "
+                "called; trace those instead"
+            )
+        into = binary.go_inlined(pattern.text)
+        if into is not None:
+            where = ", ".join(into[:_SHOWN_NAMES])
+            return (
+                f"{pattern.text} of {module.shown} was inlined by the compiler"
+                + (f", into {where}" if where else "")
+                + ": it is no function that can be called"
+            )
+    looked = ", ".join(module.shown for module, _ in binaries) or "no executable"
+    known = list({f.name for _, binary in binaries for f in binary.functions([])})
+    near = difflib.get_close_matches(pattern.text, known[:20000], 3, 0.7)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    if not known:
+        hint = "; it has no symbols: --lib names a library, docs/functions.md other sources"
+    return f"no function matches {pattern.text} in {looked}{hint}"
+
+
+def _traced(found: Sequence[_Found], limits: Limits, *, has_types: bool) -> Iterator[Traced]:
+    for binary, group in itertools.groupby(found, key=lambda each: each.binary):
+        functions = list(group)
+        addresses = [each.function.address for each in functions]
+        described = binary.described(addresses, limits.deep + 1)
+        traced = [
+            tracing.traced(
+                binary,
+                each.function,
+                each.module.path,
+                described.get(each.function.address),
+                limits,
+                has_types=has_types,
+            )
+            for each in functions
+        ]
+        yield from tracing.attached(binary, traced)
+
+
+def _old_room(traced: Sequence[Traced]) -> int:
+    """How long texts may be for the function with most of them, in bytes."""
+    most = max(
+        sum(
+            leaf.is_text
+            for parameter in (*each.arguments, *each.results)
+            for leaf in leaves(parameter.shape)
+        )
+        for each in traced
+    )
+    return _OLD_ROOM.get(most, _LEAST_ROOM)
+
+
+def _check_probes(traced: Sequence[Traced], wanted: Calls) -> None:
+    probes = sum(each.probes for each in traced)
+    if probes > wanted.max_probes:
+        raise UsageError(
+            f"{len(traced)} functions match, which take {probes} probes, more than --max-probes "
+            f"{wanted.max_probes}: name fewer, or raise it"
+        )
+
+
+def _for_people(trace: Trace, written: Written, shown: dict[str, str]) -> Trace:
+    """The trace with a program that names files as the container has them."""
+    text = written.text
+    for path, name in shown.items():
+        if list(shown.values()).count(name) == 1:
+            text = text.replace(f':"{path}":', f':"{name}":')
+    return msgspec.structs.replace(trace, program=text)
+
+
+class _TypeNames:
+    """Names of Go's types, which interfaces point to."""
+
+    def __init__(self, binaries: Sequence[tuple[Module, Sequence[elf.Segment]]]) -> None:
+        """`binaries`: of each function, in order."""
+        self._binaries = binaries
+        self._tables: dict[str, TypeTable] = {}
+        self._biases: dict[tuple[str, int], int] = {}
+        self._names: dict[tuple[str, int], str] = {}
+
+    def __call__(self, number: int, pid: int, address: int) -> str:
+        module, segments = self._binaries[number]
+        place = (module.path, pid)
+        if place not in self._biases:
+            self._biases[place] = modules.load_bias(module, pid or module.pid, segments)
+        known = (module.path, address - self._biases[place])
+        if known not in self._names:
+            self._names[known] = self._read(module, known[1])
+        return self._names[known]
+
+    def _read(self, module: Module, address: int) -> str:
+        try:
+            table = self._tables.get(module.path)
+            if table is None:
+                # Open as long as the trace runs.
+                table = self._tables[module.path] = TypeTable(files.opened(module.file))
+            return table.type_name(address)
+        except (elf.MalformedError, TraceError, OSError):
+            return ""
+
+
+@dataclass
+class Reading:
+    """What the program says, as calls."""
+
+    context: reading.Context
+    wanted: Calls
+    complain: Callable[[str], None]
+    shown: int = 0
+    attached_at: float = float("inf")
+    stopped_at: float = float("inf")
+    """Since 1970: of what begins before the one or after the other, the end may not be seen."""
+    _warned: bool = field(default=False)
+
+    def text(self, text: str, container: int) -> list[Given] | None:
+        """What a printed text is; None: no call."""
+        begin = self.context.marks.begin + writing.RATE_WORD
+        if text.startswith(begin):
+            self._look_at_rate(int(text[len(begin) :]))
+            return []
+        found = reading.call(text, self.context)
+        return None if found is None else self._given(found, container)
+
+    def map(self, name: str, value: object) -> list[Given] | None:
+        """What a printed map is; None: one of the results."""
+        if name == writing.SKIPPED:
+            return [Given(Output("rate_limit", {"events": value}))]
+        if name in writing.OWN_MAPS:
+            return []
+        if name not in {layout.map for layout in self.context.layouts}:
+            return None
+        if self.wanted.show != "calls":
+            return []
+        return [
+            given
+            for each in reading.unfinished(name, value, self.context)
+            for given in self._given(each, 0)
+        ]
+
+    def _given(self, call: Call, container: int) -> list[Given]:
+        if self.wanted.most and self.shown >= self.wanted.most:
+            return []
+        is_whole = self.attached_at < call.time < self.stopped_at
+        if call.ended in (LEFT, RUNNING) and not is_whole:
+            return []
+        self.shown += 1
+        return [Given(Output("call", msgspec.to_builtins(call)), container)]
+
+    def _look_at_rate(self, value: int) -> None:
+        if self._warned or value < _MANY_CALLS:
+            return
+        self._warned = True
+        share = value * _COST * 100
+        self.complain(
+            f"the functions are called {value:,} times a second; to be traced costs them some "
+            f"{_COST * 1e6:g} µs a call, {share:.0f} % of a CPU: --max-rate N shows N calls a "
+            "second, --count is cheapest"
+        )

@@ -1,0 +1,128 @@
+"""The functions of the target's processes, listed: no bpftrace runs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from kubectl_trace.binary import elf, returns, symbols
+from kubectl_trace.errors import Exit, NotFoundError
+from kubectl_trace.functions import catalog, patterns, signatures
+from kubectl_trace.results.function import Function
+from kubectl_trace.results.record import Summary
+from kubectl_trace.runner import modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from kubectl_trace.functions.catalog import Binary
+    from kubectl_trace.functions.patterns import Pattern
+    from kubectl_trace.runner.modules import Module
+    from kubectl_trace.runner.output import RecordWriter
+    from kubectl_trace.trace import Functions
+
+_A_RECORD = 500
+_PATIENCE = 0.5
+"""Seconds for what takes long: signatures and return sites."""
+
+
+def run(wanted: Functions, pids: Sequence[int], writer: RecordWriter) -> Summary:
+    """Writes records of the functions that are meant; the summary.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    parsed = [patterns.parse(text) for text in wanted.patterns]
+    found = 0
+    looked: list[str] = []
+    with modules.Opened(wanted.debuginfod) as opened:
+        each = (
+            modules.libraries(pids, wanted.libraries)
+            if wanted.libraries
+            else modules.executables(pids)
+        )
+        for module in each:
+            binary = opened.binary(module)
+            if binary is None:
+                continue
+            looked.append(module.shown)
+            listed = [*_functions(module, binary, parsed), *_probes(module, binary, parsed)]
+            found += len(listed)
+            for start in range(0, len(listed), _A_RECORD):
+                part = listed[start : start + _A_RECORD]
+                writer.add("functions", [msgspec.to_builtins(one) for one in part])
+                writer.flush()
+        for note in opened.notes:
+            writer.add("stderr", note)
+    if not found:
+        what = " ".join(wanted.patterns) or "any"
+        raise NotFoundError(
+            f"no function matches {what} in {', '.join(looked) or 'the processes of the target'}"
+        )
+    return Summary(exit=Exit.DONE, reason="listed", delivered=found)
+
+
+def _functions(module: Module, binary: Binary, wanted: Sequence[Pattern]) -> Iterator[Function]:
+    found = binary.functions(wanted)
+    end = time.monotonic() + _PATIENCE
+    described = {}
+    # What was asked for by name, of everything only what time allows.
+    if wanted:
+        described = binary.described([each.address for each in found], 1)
+    inlined = binary.inlined(wanted) if wanted and not found else []
+    for each in found:
+        known = described.get(each.address)
+        sites = _sites(binary, each) if time.monotonic() < end else None
+        offset = symbols.file_offset(binary.segments, each.address)
+        yield Function(
+            name=each.name,
+            file=module.shown,
+            address=each.address,
+            offset=offset if offset is not None else each.address,
+            size=each.size,
+            language=each.language or (known.language if known else ""),
+            signature=signatures.signature(known) if known else "",
+            return_sites=sites,
+            symbol=each.symbol if each.symbol != each.name else "",
+        )
+    for inline in inlined:
+        yield Function(
+            name=inline.name,
+            file=module.shown,
+            kind="inlined",
+            signature=", ".join(
+                f"in {place.function} ({place.file.rpartition('/')[2]}:{place.line})"
+                for place in inline.places[:8]
+            ),
+        )
+
+
+def _sites(binary: Binary, function: catalog.Function) -> int | None:
+    """How many places it returns at; None: not known."""
+    code = binary.code(function)
+    if not code:
+        return None
+    try:
+        return len(returns.returns(code, function.address, binary.header.machine).sites)
+    except elf.MalformedError:
+        return None
+
+
+def _probes(module: Module, binary: Binary, wanted: Sequence[Pattern]) -> Iterator[Function]:
+    for each in binary.probes():
+        name = f"{each.provider}:{each.name}"
+        if wanted and not patterns.matching(wanted, (name, each.name)):
+            continue
+        yield Function(
+            name=name,
+            file=module.shown,
+            kind="usdt",
+            address=each.address,
+            offset=symbols.file_offset(binary.segments, each.address) or each.address,
+            signature=", ".join(
+                f"{'float' if one.is_float else 'int' if one.is_signed else 'uint'}{one.size * 8}"
+                for one in each.arguments
+            ),
+        )

@@ -1,0 +1,178 @@
+"""The executables and libraries of the target's processes, opened with what describes them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, BinaryIO
+
+from kubectl_trace.binary import debug_files, elf
+from kubectl_trace.errors import NotFoundError, TraceError
+from kubectl_trace.functions.catalog import Binary
+from kubectl_trace.runner import files
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from kubectl_trace.runner.files import File, Identity
+
+_DELETED = " (deleted)"
+_LONGEST_DOWNLOAD = 512 << 20
+_DOWNLOAD_TIMEOUT = 60.0  # seconds
+_CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Module:
+    """A file that some of the processes run or have mapped."""
+
+    path: str
+    """For bpftrace, from the node."""
+    shown: str
+    """As the container has it."""
+    pid: int
+    """One of the processes."""
+    file: File
+
+
+def executables(pids: Iterable[int]) -> list[Module]:
+    """What the processes run, each file once, also where it was deleted or replaced since."""
+    found: dict[Identity, Module] = {}
+    for pid in pids:
+        path = f"/proc/{pid}/exe"
+        try:
+            file = files.on_node(path)
+            shown = os.readlink(path).removesuffix(_DELETED)
+        except (TraceError, OSError):
+            continue  # it has ended, or is a kernel's thread
+        found.setdefault(file.identity, Module(path, shown, pid, file))
+    return list(found.values())
+
+
+def libraries(pids: Sequence[int], names: Iterable[str]) -> list[Module]:
+    """The files that these names mean in the processes' containers, each once.
+
+    Raises:
+        NotFoundError: no process has such a file.
+    """
+    found: dict[Identity, Module] = {}
+    for name in names:
+        missing: NotFoundError | None = None
+        there = False
+        for pid in pids:
+            try:
+                for file in files.find(pid, name):
+                    there = True
+                    shown = file.path.removeprefix(f"/proc/{pid}/root")
+                    found.setdefault(file.identity, Module(file.path, shown, pid, file))
+            except NotFoundError as error:
+                missing = error
+        if missing is not None and not there:
+            raise missing
+    return list(found.values())
+
+
+@dataclass
+class Opened:
+    """Modules that are read; closed together."""
+
+    debuginfod: str = ""
+    notes: list[str] = field(default_factory=list)
+    """What the user should know."""
+    _stack: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+
+    def __enter__(self) -> Opened:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def binary(self, module: Module) -> Binary | None:
+        """The module as a binary, with its debug files where there are some; None: it is no ELF."""
+        try:
+            file = self._stack.enter_context(files.opened(module.file))
+            debug = self._debug(module, file)
+            alternative = self._alternative(module, debug or file)
+            return Binary(file, debug, alternative)
+        except elf.MalformedError:
+            return None
+
+    def _debug(self, module: Module, file: BinaryIO) -> BinaryIO | None:
+        """The separate file with its debug information, from the container or a server."""
+        try:
+            identity = debug_files.build_id(file)
+            link = debug_files.debug_link(file)
+        except elf.MalformedError:
+            return None
+        name, checksum = link or (None, 0)
+        for path in debug_files.candidates(module.shown, identity, name):
+            for found in self._in_container(module, path):
+                with contextlib.suppress(elf.MalformedError):
+                    if identity and debug_files.matches(found, identity):
+                        return found
+                    if not identity and name and debug_files.has_checksum(found, checksum):
+                        return found
+        return self._downloaded(identity) if identity and self.debuginfod else None
+
+    def _alternative(self, module: Module, file: BinaryIO) -> BinaryIO | None:
+        """What dwz has moved out of several debug files into one."""
+        try:
+            found = debug_files.alternative(file)
+        except elf.MalformedError:
+            return None
+        if found is None:
+            return None
+        for path in debug_files.alternative_candidates(*found):
+            for each in self._in_container(module, path):
+                with contextlib.suppress(elf.MalformedError):
+                    if debug_files.matches(each, found[1]):
+                        return each
+        return None
+
+    def _in_container(self, module: Module, path: str) -> Iterator[BinaryIO]:
+        try:
+            for file in files.find(module.pid, path):
+                yield self._stack.enter_context(files.opened(file))
+        except TraceError:
+            return
+
+    def _downloaded(self, identity: bytes) -> BinaryIO | None:
+        """Debug information from a debuginfod server (elfutils, debuginfod(8): webapi)."""
+        import http.client
+        import tempfile
+        import urllib.request
+
+        url = f"{self.debuginfod.rstrip('/')}/buildid/{identity.hex()}/debuginfo"
+        file = tempfile.TemporaryFile()  # noqa: SIM115: closed with all the others
+        self._stack.callback(file.close)
+        try:
+            with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as response:
+                while chunk := response.read(_CHUNK):
+                    if file.tell() + len(chunk) > _LONGEST_DOWNLOAD:
+                        raise OSError(f"larger than {_LONGEST_DOWNLOAD >> 20} MiB")
+                    file.write(chunk)
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            self.notes.append(f"debuginfod: {url}: {error}")
+            return None
+        return file
+
+
+def load_bias(module: Module, pid: int, segments: Sequence[elf.Segment]) -> int:
+    """How far a process has the file from the addresses that the file itself has.
+
+    0 where it can't be told, as it is for a program at fixed addresses.
+    """
+    first = next((each for each in segments if each.type == elf.PT_LOAD), None)
+    if first is None:
+        return 0
+    try:
+        inode = os.stat(f"/proc/{pid}/exe" if module.path.endswith("/exe") else module.path).st_ino
+        with open(f"/proc/{pid}/maps", "rb") as maps:
+            for line in maps:
+                addresses, _, offset, _, number, *_ = line.split(None, 5)
+                if int(number) == inode and int(offset, 16) == 0:
+                    return int(addresses.partition(b"-")[0], 16) - (first.address & ~0xFFF)
+    except (OSError, ValueError):
+        return 0
+    return 0
