@@ -144,7 +144,7 @@ class Opened:
         import urllib.request
 
         url = f"{self.debuginfod.rstrip('/')}/buildid/{identity.hex()}/debuginfo"
-        file = tempfile.TemporaryFile()  # noqa: SIM115: closed with all the others
+        file = tempfile.TemporaryFile()  # noqa: SIM115
         self._stack.callback(file.close)
         try:
             with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as response:

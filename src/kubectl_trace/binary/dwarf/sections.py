@@ -12,7 +12,8 @@ _MOST_KEPT = 320 << 20
 # Smaller ones are read at once and kept: one read instead of thousands.
 _KEPT_WHOLE = 16 << 20
 _MOST_AT_ONCE = 256 << 20
-_LONGEST_STRING = 1 << 16
+LONGEST_STRING = 1 << 16
+"""In bytes; longer ones are cut."""
 _STRING_STEP = 256
 
 
@@ -102,15 +103,15 @@ class Section:
         if offset < 0:
             return ""
         if whole is not None:
-            end = whole.find(b"\0", offset, offset + _LONGEST_STRING)
-            return whole[offset : end if end >= 0 else offset + _LONGEST_STRING].decode(
+            end = whole.find(b"\0", offset, offset + LONGEST_STRING)
+            return whole[offset : end if end >= 0 else offset + LONGEST_STRING].decode(
                 errors="replace"
             )
         size = _STRING_STEP
         while True:
             data = self.read(offset, size)
             end = data.find(b"\0")
-            if end >= 0 or len(data) < size or size >= _LONGEST_STRING:
+            if end >= 0 or len(data) < size or size >= LONGEST_STRING:
                 return data[: end if end >= 0 else len(data)].decode(errors="replace")
             size *= 8
 

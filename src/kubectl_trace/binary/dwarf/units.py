@@ -14,6 +14,7 @@ from kubectl_trace.binary import elf
 from kubectl_trace.binary.dwarf import abbreviations as ab
 from kubectl_trace.binary.dwarf import constants as dw
 from kubectl_trace.binary.dwarf.cursor import Cursor, uleb
+from kubectl_trace.binary.dwarf.sections import LONGEST_STRING
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -242,7 +243,7 @@ class Unit:
                 kind, size = self.layout.reading(form)
             attributes[attribute.number] = form, self._value(cursor, kind, size)
         # Many attributes and long names take time, too.
-        self.budget.spend((len(attributes) >> 2) + (cursor.at - at >> 8))
+        self.budget.spend((len(attributes) >> 1) + (cursor.at - at >> 8))
         return Entry(
             self, reference, abbreviation.tag, attributes, cursor.at * abbreviation.has_children
         )
@@ -442,10 +443,14 @@ class Unit:
 
     def string(self, form: int, value: int | bytes) -> str:
         """An attribute's value as text; empty where it is none, or in a file that is not here."""
-        if isinstance(value, bytes):
-            return value.decode(errors="replace") if form == dw.FORM_STRING else ""
-        text = self._string_at(form, value)
-        self.budget.spend(len(text) >> 8)
+        if isinstance(value, int):
+            text = self._string_at(form, value)
+        elif form == dw.FORM_STRING:
+            text = value[:LONGEST_STRING].decode(errors="replace")
+        else:
+            return ""
+        # They take memory more than time.
+        self.budget.spend(len(text) >> 4)
         return text
 
     def _string_at(self, form: int, value: int) -> str:
