@@ -32,6 +32,8 @@ _EXAMPLES = """\
   kubectl trace calls deploy/nginx ngx_unix_recv --returns --by pod
   # a library's function, and from where it is called
   kubectl trace calls pod/nginx-0 --lib libc.so.6 getaddrinfo --stack
+  # functions of Python, PHP, Java and Ruby, by their own names
+  kubectl trace calls pod/runtimes -c php 'php:Account::*' --max 10
   # the bpftrace program that does it, to take further with `kubectl trace run`
   kubectl trace calls pod/nginx-0 ngx_unix_recv --show-program
 """
@@ -44,7 +46,8 @@ def parser() -> Parser:
         "Show the calls of functions in running programs: a line a call with its arguments by name and\n"
         "type, what it returned and how long it took. For C, C++, Rust and Go; names and types come from\n"
         "debug information, in the program or apart from it. Without it arguments are shown as the\n"
-        "registers they are in. A FUNCTION may have wildcards, or be a /regular expression/.",
+        "registers they are in. A FUNCTION may have wildcards, or be a /regular expression/. Functions of\n"
+        "Python, PHP, Java and Ruby are python:NAME, php:CLASS::NAME, java:CLASS.NAME, ruby:CLASS#NAME.",
         _EXAMPLES,
         "TARGET FUNCTION... [flags]",
     )
@@ -133,7 +136,7 @@ def split_target(arguments: argparse.Namespace) -> None:
 
 
 def _calls(arguments: argparse.Namespace) -> Calls:
-    from kubectl_trace.functions import filters, patterns
+    from kubectl_trace.functions import filters, patterns, runtimes
     from kubectl_trace.trace import Calls, Functions
 
     if not arguments.functions:
@@ -153,6 +156,7 @@ def _calls(arguments: argparse.Namespace) -> Calls:
         if arguments.filter:
             filters.parse(arguments.filter)
         for text in arguments.functions:
+            runtimes.parse(text)
             patterns.parse(text)
     except (filters.FilterError, patterns.PatternError) as error:
         raise UsageError(str(error)) from error

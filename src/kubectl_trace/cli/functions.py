@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.cli import tracing
-from kubectl_trace.cli.arguments import verb_parser
+from kubectl_trace.cli.arguments import duration, note, verb_parser
 from kubectl_trace.errors import UsageError
 
 if TYPE_CHECKING:
     import argparse
 
     from kubectl_trace.cli.arguments import Parser
+    from kubectl_trace.cli.printer import Printer
+    from kubectl_trace.functions.runtimes import Runtime, Wanted
+    from kubectl_trace.kube.targets import Targets
     from kubectl_trace.results.account import Account
     from kubectl_trace.results.result import Result
+    from kubectl_trace.trace import Functions
 
 _EXAMPLES = """\
   # the functions of nginx whose names begin so
   kubectl trace functions pod/nginx-0 'ngx_http_*'
   # with signatures, sizes and the number of places they return at
   kubectl trace functions pod/nginx-0 ngx_unix_recv -o wide
+  # of Python, PHP, Java and Ruby: the functions that are called just now, by their own names
+  kubectl trace functions pod/runtimes -c php 'php:*'
   # of a library that it uses, by a regular expression, for a program
   kubectl trace functions pod/nginx-0 --lib libc.so.6 '/^(send|recv)/' -o json
 """
@@ -53,6 +60,13 @@ def parser() -> Parser:
     )
     add("--debuginfod", default="", metavar="URL", help="a server of debug information")
     add("-o", "--output", default="text", choices=["text", "wide", "json"], help="how to list")
+    add(
+        "--observe",
+        type=duration,
+        default=3.0,
+        metavar="TIME",
+        help="how long to watch for a runtime's functions, such as python:* (3s)",
+    )
     tracing.target_flags(result, nodes=False)
     tracing.running_flags(result)
     tracing.object_flags(result)
@@ -66,20 +80,25 @@ def run(arguments: argparse.Namespace) -> int:
     import msgspec
 
     from kubectl_trace.cli.calls import split_target
-    from kubectl_trace.functions import patterns
+    from kubectl_trace.functions import patterns, runtimes
     from kubectl_trace.trace import Functions
 
     split_target(arguments)
     try:
+        of_runtimes = [runtimes.parse(text) for text in arguments.functions]
         for text in arguments.functions:
             patterns.parse(text)
     except patterns.PatternError as error:
         raise UsageError(str(error)) from error
+    if any(of_runtimes) and not all(of_runtimes):
+        raise UsageError("functions of a runtime (python:NAME) are listed by themselves")
     targets = tracing.targets(arguments)
     if not targets.has_scope:
         raise UsageError(f"{targets} has no process to look into: name a pod or local/PID")
     tracing.check(arguments, targets)
     wanted = Functions(tuple(arguments.functions), tuple(arguments.lib), arguments.debuginfod)
+    if any(of_runtimes):
+        return _observe(arguments, targets, wanted, [each for each in of_runtimes if each])
     trace = msgspec.structs.replace(
         tracing.trace(arguments, targets, scope=True, attached=True), listing=wanted
     )
@@ -89,6 +108,65 @@ def run(arguments: argparse.Namespace) -> int:
     return tracing.begin(
         arguments, targets, trace, lambda inner, stop: _Listing(listing, is_wide=is_wide)
     )
+
+
+def _observe(
+    arguments: argparse.Namespace, targets: Targets, wanted: Functions, parsed: list[Wanted]
+) -> int:
+    """A runtime's functions are known by being called: lists those of some seconds."""
+    import msgspec
+
+    from kubectl_trace.trace import Calls
+
+    if len({each.runtime.name for each in parsed}) > 1:
+        raise UsageError("name the functions of one runtime at a time")
+    listing = _json if arguments.output == "json" else _table
+    arguments.output = "text"
+    arguments.deadline = arguments.observe
+    note(
+        f"the functions that are called within {arguments.observe:g} s; --observe TIME watches longer"
+    )
+    trace = msgspec.structs.replace(
+        tracing.trace(arguments, targets, scope=True, attached=True),
+        calls=Calls(wanted, show="count"),
+    )
+    runtime = parsed[0].runtime
+    return tracing.begin(
+        arguments, targets, trace, lambda inner, stop: _Observed(inner, listing, runtime)
+    )
+
+
+class _Observed:
+    """Lists the functions that were called, most called first."""
+
+    def __init__(self, inner: Printer, show: Any, runtime: Runtime) -> None:
+        self._inner = inner
+        self._show = show
+        self._runtime = runtime
+        self._calls: Counter[str] = Counter()
+
+    def show(self, result: Result) -> None:
+        if result.type == "map" and "@calls" in result.data:
+            from kubectl_trace.functions.runtimes import full_name
+
+            for key, count in result.data["@calls"].items():
+                owner, _, function = key.rpartition(",") if self._runtime.owner else ("", "", key)
+                self._calls[full_name(self._runtime, owner, function)] += count
+        else:
+            self._inner.show(result)
+
+    def flush(self) -> None:
+        self._inner.flush()
+
+    def close(self, account: Account | None) -> None:
+        found = [
+            {"name": name, "file": "-", "language": self._runtime.name, "signature": f"{n} calls"}
+            for name, n in self._calls.most_common()
+        ]
+        self._calls.clear()
+        if found:
+            self._show(found, is_wide=False)
+        self._inner.close(account)
 
 
 class _Listing:
@@ -106,8 +184,6 @@ class _Listing:
                 key = (each["file"], each.get("offset", 0), each["name"])
                 self._functions.setdefault(key, each)
         elif result.type == "stderr":
-            from kubectl_trace.cli.arguments import note
-
             note(result.data)
 
     def flush(self) -> None:

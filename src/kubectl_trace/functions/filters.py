@@ -122,7 +122,8 @@ class Condition:
         base, *members = re.split(r"\.|->", token.text)
         found = _named(function, base)
         if found is None:
-            named = [each.name for each in (*function.arguments, *function.results) if each.name]
+            every = (*function.arguments, *function.results)
+            named = [each.name for each in every if re.match(r"[A-Za-z_]", each.name)]
             raise FilterError(
                 f"--filter: {function.name} has no {base}; there are "
                 f"{', '.join([*dict.fromkeys(named), 'ret', DURATION])}"
@@ -215,11 +216,16 @@ def _named(function: Traced, name: str) -> Shape | None:
 
 
 def _enumerator(function: Traced, name: str) -> int | None:
-    for each in (*function.arguments, *function.results):
-        if isinstance(each.shape, shapes.Scalar) and isinstance(each.shape.type, types.Enumeration):
-            for known, number in each.shape.type.values:
-                if known == name:
-                    return number
+    """The number of a name that an enumeration among the values has."""
+    pending = [each.shape for each in (*function.arguments, *function.results)]
+    while pending:
+        match pending.pop():
+            case shapes.Scalar(type=types.Enumeration(values=values)):
+                for known, number in values:
+                    if known == name:
+                        return number
+            case shapes.Group(parts=parts):
+                pending += [part for _, part in parts]
     return None
 
 

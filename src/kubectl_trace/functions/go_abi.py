@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from kubectl_trace.binary import types
 from kubectl_trace.binary.elf import EM_AARCH64, EM_X86_64
-from kubectl_trace.functions import sources
+from kubectl_trace.functions import native_abi, sources
 from kubectl_trace.functions.sources import WORD, Memory, Source, Unknown, Words
 
 if TYPE_CHECKING:
@@ -70,39 +70,61 @@ def places_of(
     """
     parameters = [each.type for each in function.parameters]
     results = [each.type for each in function.results]
-    has_dictionary = any(each.name == DICTIONARY for each in function.parameters)
-    if "[" not in function.name or has_dictionary or not in_registers:
-        first, second = places(parameters, results, machine, in_registers=in_registers)
-        if _agree(first, function.parameters, machine):
-            return first, second
-    else:
-        for at in range(min(2, len(parameters) + 1)):
-            hidden = [*parameters[:at], _WORD_TYPE, *parameters[at:]]
-            first, second = places(hidden, results, machine, in_registers=True)
-            del first[at]
-            if _agree(first, function.parameters, machine, proven=at > 0):
+    for hidden in _hidden(function):
+        with_hidden = [*parameters[:hidden], _WORD_TYPE, *parameters[hidden:]]
+        for by_register in (in_registers, False) if in_registers else (False,):
+            assumed = parameters if hidden < 0 else with_hidden
+            first, second = places(assumed, results, machine, in_registers=by_register)
+            if hidden >= 0:
+                del first[hidden]
+            if _agree(first, function.parameters, machine, proven=hidden > 0 or not by_register):
                 return first, second
-    unknown: list[Source] = [Unknown("debug information and Go's rules differ")] * len(parameters)
-    return unknown, places([], results, machine, in_registers=in_registers)[1]
+            if not in_registers:
+                return first, second
+    told = [
+        native_abi.by_debug_info(each.places, each.type, machine)
+        if each.places
+        else Unknown("debug information and Go's rules differ")
+        for each in function.parameters
+    ]
+    return told, [Unknown("debug information and Go's rules differ") for _ in results]
+
+
+def _hidden(function: Subprogram) -> Sequence[int]:
+    """Where a hidden parameter may be: before all, behind the receiver; -1: there is none."""
+    has_dictionary = any(each.name == DICTIONARY for each in function.parameters)
+    if "[" not in function.name or has_dictionary:
+        return (-1,)
+    return (0, 1) if function.parameters else (0,)
 
 
 def _agree(
-    found: Sequence[Source], parameters: Sequence[Parameter], machine: int, *, proven: bool = False
+    found: Sequence[Source], parameters: Sequence[Parameter], machine: int, *, proven: bool
 ) -> bool:
-    """Whether debug information says nothing else. `proven`: it says something at least."""
+    """Whether debug information says nothing else. `proven`: it must say something at least."""
     for source, parameter in zip(found, parameters, strict=True):
-        if not parameter.places or not isinstance(source, Words):
+        if not parameter.places:
             continue
-        named = [
-            sources.dwarf_register(machine, place.register) if place.register is not None else None
-            for place in parameter.places
-        ]
-        told = [sources.register(name) if name else None for name in named]
-        is_whole = all(word is None or word.startswith("reg(") for word in source.words)
-        if len(told) == len(source.words) and is_whole:
-            if told != list(source.words):
+        if isinstance(source, Memory):
+            told: Source = native_abi.by_debug_info(parameter.places, parameter.type, machine)
+            if told != source:
                 return False
             proven = False
+        elif isinstance(source, Words):
+            if any(place.cfa_offset is not None for place in parameter.places):
+                return False
+            named = [
+                sources.dwarf_register(machine, place.register)
+                if place.register is not None
+                else None
+                for place in parameter.places
+            ]
+            told_words = [sources.register(name) if name else None for name in named]
+            is_whole = all(word is None or word.startswith("reg(") for word in source.words)
+            if len(told_words) == len(source.words) and is_whole:
+                if told_words != list(source.words):
+                    return False
+                proven = False
     return not proven
 
 

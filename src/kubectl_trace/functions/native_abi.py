@@ -32,6 +32,7 @@ _FLOAT_REGISTERS = 8
 _STACK_AT = {EM_X86_64: 8, EM_AARCH64: 0}
 
 _OPTIMISED_OUT = "optimised out"
+_CHANGED = "the compiler changed how this function is called"
 _NOT_FIXED = "Rust does not say how it passes this"
 # GCC makes these of functions that it changes: their arguments are not those of the source.
 _CLONES = (".isra.", ".constprop.", ".part.")
@@ -66,21 +67,25 @@ class _Registers:
         return Memory(sources.at(sources.register("sp"), at))
 
 
-def arguments(function: Subprogram, machine: int) -> list[Source]:
-    """Where each parameter is when the function begins."""
-    found = _by_abi(function, machine)
-    is_clone = any(mark in function.linkage_name for mark in _CLONES)
+def arguments(function: Subprogram, machine: int, symbol: str = "") -> list[Source]:
+    """Where each parameter is when the function begins. `symbol`: the linker's name."""
+    by_abi = (
+        [Unknown(_CHANGED) for _ in function.parameters]
+        if _is_changed(function, symbol)
+        else _by_abi(function, machine)
+    )
     return [
-        _by_debug_info(parameter.places, parameter.type, machine)
-        if parameter.places is not None
-        else Unknown("the compiler changed the function's arguments")
-        if is_clone
-        else by_abi
-        for parameter, by_abi in zip(function.parameters, found, strict=True)
+        source if each.places is None else by_debug_info(each.places, each.type, machine)
+        for each, source in zip(function.parameters, by_abi, strict=True)
     ]
 
 
-def result(function: Subprogram, machine: int) -> Source:
+def _is_changed(function: Subprogram, symbol: str) -> bool:
+    """Whether the compiler, seeing all callers, calls the function in a way of its own."""
+    return not function.is_standard_call or any(mark in symbol for mark in _CLONES)
+
+
+def result(function: Subprogram, machine: int, symbol: str = "") -> Source:
     """Where the result is when the function returns, in `returns`'s type.
 
     One that a function puts where its caller asked it to is behind the first result register.
@@ -89,6 +94,8 @@ def result(function: Subprogram, machine: int) -> Source:
     kind = function.returns
     if registers is None or kind is None:
         return Unknown("no result")
+    if _is_changed(function, symbol):
+        return Unknown(_CHANGED)
     if _is_returned_in_memory(function, kind):
         if function.language == "Rust" and kind.size <= 2 * WORD:
             return Unknown(_NOT_FIXED)
@@ -121,32 +128,51 @@ def _shown(name: str, machine: int) -> str:
     return name if name.startswith("r") else f"r{name}"
 
 
-def _by_debug_info(places: tuple[Place, ...], kind: Type, machine: int) -> Source:
+def by_debug_info(places: tuple[Place, ...], kind: Type, machine: int) -> Source:
+    """Where a value is at the entry, as its debug information tells."""
     if not places:
         return Unknown(_OPTIMISED_OUT)
-    first = places[0]
-    if len(places) == 1 and first.cfa_offset is not None:
-        # The CFA is the stack pointer before the call.
-        base = 8 if machine == EM_X86_64 else 0
-        return Memory(sources.at(sources.register("sp"), first.cfa_offset + base))
-    words: list[str | None] = []
-    for place in places:
-        if place.register is None and place.cfa_offset is None:
-            return Unknown(_OPTIMISED_OUT)
-        if place.offset is not None and place.register is not None and len(places) == 1:
+    if len(places) == 1:
+        (place,) = places
+        if place.cfa_offset is not None:
+            # The CFA is the stack pointer before the call.
+            base = 8 if machine == EM_X86_64 else 0
+            return Memory(sources.at(sources.register("sp"), place.cfa_offset + base))
+        if place.register is not None and place.offset is not None:
             name = sources.dwarf_register(machine, place.register)
-            return (
-                Memory(sources.at(sources.register(name), place.offset))
-                if name
-                else Unknown("in several places")
-            )
-        if place.register is None or (len(places) > 1 and place.size != WORD):
-            return Unknown("in several places")
-        name = sources.dwarf_register(machine, place.register)
-        words.append(sources.register(name) if name else None)
-    if len(words) * WORD < kind.size:
+            if name is None:
+                return Unknown(sources.IN_FLOAT_REGISTER)
+            return Memory(sources.at(sources.register(name), place.offset))
+    return _in_pieces(places, kind, machine)
+
+
+def _in_pieces(places: tuple[Place, ...], kind: Type, machine: int) -> Source:
+    """A value of which each part has a register."""
+    words: dict[int, str] = {}
+    holes: list[tuple[int, int]] = []
+    at = 0
+    for place in places:
+        size = place.size or kind.size
+        name = (
+            sources.dwarf_register(machine, place.register)
+            if place.register is not None and place.offset is None
+            else None
+        )
+        if name is None or at % WORD + size > WORD:
+            holes.append((at, at + size))
+        else:
+            part = sources.register(name)
+            if size < WORD and len(places) > 1:
+                part = f"({part} & {(1 << size * 8) - 1:#x})"
+            if at % WORD:
+                part = f"({part} << {at % WORD * 8})"
+            before = words.get(at // WORD)
+            words[at // WORD] = f"({before} | {part})" if before else part
+        at += size
+    if at < kind.size:
         return Unknown("in a part of a register")
-    return Words(tuple(words))
+    count = max(1, -(-at // WORD))
+    return Words(tuple(words.get(index) for index in range(count)), tuple(holes))
 
 
 def _by_abi(function: Subprogram, machine: int) -> list[Source]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kubectl_trace.functions import shapes, writing
+from kubectl_trace.functions import runtimes, shapes, writing
 from kubectl_trace.functions.shapes import Reader
 from kubectl_trace.results.call import LEFT, RETURNED, RUNNING, TAIL, Call, Value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from kubectl_trace.functions.runtimes import Runtime
     from kubectl_trace.functions.writing import Layout, Marks, Parameter
 
 _MOST_TASKS = 1 << 22  # linux/threads.h: PID_MAX_LIMIT
@@ -37,12 +38,17 @@ class Context:
     """What must be added to the kernel's monotonic clock for the time since 1970; seconds."""
     type_name: Callable[[int, int, int], str]
     """Of a function's number, a PID and an address there: the name of the Go type."""
+    runtimes: Sequence[Runtime] = ()
+    """Of which the program has probes."""
+    has_stacks: bool = False
 
 
 def call(text: str, context: Context) -> Call | None:
     """The call that a printed text is; None: it is none."""
     if not text.startswith(context.marks.begin):
         return None
+    if context.runtimes and (found := _of_runtime(text, context)) is not None:
+        return found
     head, *texts = text[len(context.marks.begin) :].split(context.marks.part)
     try:
         number, how, pid, tid, begun, took, *rest = head.split(",")
@@ -64,6 +70,22 @@ def call(text: str, context: Context) -> Call | None:
         )
     except (ValueError, LookupError):
         return None
+
+
+def _of_runtime(text: str, context: Context) -> Call | None:
+    seen = runtimes.read(text, context.runtimes, context.marks, has_stack=context.has_stacks)
+    if seen is None:
+        return None
+    return Call(
+        function=seen.function,
+        pid=seen.pid,
+        tid=seen.tid,
+        time=context.clock + seen.begun / 1e9,
+        ended=_ENDS.get(seen.how, ""),
+        duration=seen.took,
+        place=seen.place,
+        stack=_frames(seen.stack),
+    )
 
 
 def unfinished(name: str, entries: object, context: Context) -> list[Call]:

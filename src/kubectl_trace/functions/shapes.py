@@ -6,6 +6,7 @@ reason is told, never a guess.
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 _MOST_MEMBERS = 12
 _MOST_ELEMENTS = 4
 _MOST_NESTED = 4
+_MOST_VARIANTS = 8
 _TRUE_FALSE = ("false", "true")
 
 
@@ -50,11 +52,37 @@ class Scalar:
 
     type: Type
     leaf: Leaf
+    bits: int = 0
+    """Of a bit field: how many; 0: all."""
 
     @property
     def type_name(self) -> str:
         """The type's name."""
         return self.type.name
+
+
+@dataclass(frozen=True)
+class Known:
+    """A number that the compiler knew, so that it is passed nowhere."""
+
+    type: Type
+    number: int
+
+    @property
+    def type_name(self) -> str:
+        """The type's name."""
+        return self.type.name
+
+
+@dataclass(frozen=True)
+class Variants:
+    """A Rust enum with data: a tag says which of the variants it is."""
+
+    type_name: str
+    tag: Leaf
+    tag_bits: int
+    variants: tuple[tuple[int | None, str, Shape], ...]
+    """Tag (None: all others), name, content."""
 
 
 @dataclass(frozen=True)
@@ -128,7 +156,7 @@ class Missing:
     reason: str
 
 
-Shape = Scalar | Text | Group | Elements | Interface | Registers | Missing
+Shape = Scalar | Known | Variants | Text | Group | Elements | Interface | Registers | Missing
 
 
 def shape(kind: Type, source: Source, limits: Limits, nested: int = 0) -> Shape:
@@ -214,7 +242,7 @@ def _pointer(kind: types.Pointer, source: Source, limits: Limits, nested: int) -
 def _structure(kind: types.Structure, source: Source, limits: Limits, nested: int) -> Shape:
     name = kind.name
     if kind.kind == "variants":
-        return Missing(name, "which variant it is can't be told")
+        return _variants(kind, source, limits, nested)
     if kind.kind == "union":
         return Missing(name, "a union")
     if (library := _library_type(kind, source, limits, nested)) is not None:
@@ -224,11 +252,36 @@ def _structure(kind: types.Structure, source: Source, limits: Limits, nested: in
         if member.name.startswith("_vptr"):
             continue
         if member.bits:
-            inner: Shape = Missing(member.type.name, "a bit field")
+            inner = _bit_field(member, source)
         else:
             inner = _member(member, source, limits, nested)
-        parts.append((member.name, inner))
+        if isinstance(inner, Group) and member.name == member.type.name and not inner.pointer:
+            parts += inner.parts  # a base class
+        else:
+            parts.append((member.name, inner))
     return Group(name, tuple(parts), None, len(kind.members) > _MOST_MEMBERS)
+
+
+def _bit_field(member: types.Member, source: Source) -> Shape:
+    expression = sources.number(source, member.offset, member.type.size)
+    if expression is None or member.bit_offset + member.bits > member.type.size * 8:
+        return Missing(member.type.name, "a bit field that is not in one number")
+    mask = (1 << member.bits) - 1
+    return Scalar(
+        member.type, Leaf(f"(({expression} >> {member.bit_offset}) & {mask:#x})"), member.bits
+    )
+
+
+def _variants(kind: types.Structure, source: Source, limits: Limits, nested: int) -> Shape:
+    """Which variant it is says the first member, a number; perhaps a part of another's content."""
+    if not kind.members or not isinstance(kind.members[0].type, _SIMPLE | types.Pointer):
+        return Missing(kind.name, "which variant it is can't be told")
+    first, *others = kind.members
+    tag = sources.number(source, first.offset, first.type.size)
+    if tag is None or len(others) > _MOST_VARIANTS:
+        return Missing(kind.name, "which variant it is can't be told")
+    found = tuple((each.tag, each.name, _member(each, source, limits, nested)) for each in others)
+    return Variants(kind.name, Leaf(tag), first.type.size * 8, found)
 
 
 def _member(member: types.Member, source: Source, limits: Limits, nested: int) -> Shape:
@@ -254,14 +307,20 @@ def _library_type(
     if "_M_len" in own and "_M_str" in own:  # libstdc++'s string_view
         return _joined_text(kind.name, own["_M_str"], own["_M_len"], source, limits)
     flat = list(_flat(kind, 0))
-    if kind.name.startswith(_VECTORS):
+    head = kind.name.partition("<")[0].removeprefix("const ").rpartition("::")[2]
+    if head in _SMART_POINTERS:
+        pointers = [(at, each) for at, _, each in flat if isinstance(each, types.Pointer)]
+        if pointers:
+            at, pointer = pointers[0]
+            return shape(pointer, sources.part(source, at), limits, nested)
+    if head == "vector":
         where = {name: (at, each) for at, name, each in flat}
         if "_M_start" in where and "_M_finish" in where:
             return _cpp_vector(kind, where, source, limits, nested)
     return _fat_pointer(kind, flat, source, limits, nested)
 
 
-_VECTORS = ("vector<", "std::vector<")
+_SMART_POINTERS = ("unique_ptr", "shared_ptr", "weak_ptr")
 
 
 def _joined_text(name: str, text: int, length: int, source: Source, limits: Limits) -> Shape:
@@ -394,6 +453,8 @@ def leaves(each: Shape) -> list[Leaf]:
     match each:
         case Scalar(leaf=leaf):
             return [leaf]
+        case Variants():
+            return [each.tag, *(leaf for *_, part in each.variants for leaf in leaves(part))]
         case Text():
             return [each.pointer, *([each.length] if each.length else []), each.text]
         case Group():
@@ -446,7 +507,11 @@ def value(each: Shape, reader: Reader) -> Value:
     """The value whose leaves come next."""
     match each:
         case Scalar():
-            return scalar(each.type, reader.number(), reader.null)
+            return scalar(each.type, reader.number(), reader.null, each.bits)
+        case Known():
+            return scalar(each.type, each.number, reader.null)
+        case Variants():
+            return _variants_value(each, reader)
         case Text():
             return _text_value(each, reader)
         case Group():
@@ -462,18 +527,19 @@ def value(each: Shape, reader: Reader) -> Value:
     raise AssertionError(each)
 
 
-def scalar(kind: Type, raw: int, null: str = "NULL") -> Value:
-    """A number as its type means it."""
+def scalar(kind: Type, raw: int, null: str = "NULL", bits: int = 0) -> Value:
+    """A number as its type means it; `bits`: of a bit field, how many."""
     size = max(kind.size, 1)
-    raw &= (1 << size * 8) - 1
+    bits = bits or size * 8
+    raw &= (1 << bits) - 1
     match kind:
         case types.Integer(is_signed=is_signed):
-            return _plain(_signed(raw, size) if is_signed else raw)
+            return _plain(_signed(raw, bits) if is_signed else raw)
         case types.Boolean():
             return Value(bool(raw), _TRUE_FALSE[bool(raw)])
         case types.Character(size=1, is_signed=is_signed):
             shown = chr(raw) if raw < 128 else ""
-            number = _signed(raw, 1) if is_signed else raw
+            number = _signed(raw, 8) if is_signed else raw
             return Value(number, f"{shown!r}" if shown else str(number))
         case types.Character():
             shown = chr(raw) if raw < 0x110000 and not 0xD800 <= raw < 0xE000 else ""
@@ -484,7 +550,7 @@ def scalar(kind: Type, raw: int, null: str = "NULL") -> Value:
             # JSON has no infinities.
             return Value(number if abs(number) < float("inf") else text, text)
         case types.Enumeration():
-            number = _signed(raw, size) if kind.is_signed else raw
+            number = _signed(raw, bits) if kind.is_signed else raw
             name = next((name for name, each in kind.values if each == number), "")
             return Value(name or number, name or str(number))
     return Value(f"{raw:#x}", f"{raw:#x}") if raw else Value(None, null)
@@ -494,8 +560,8 @@ def _plain(number: int) -> Value:
     return Value(number, str(number))
 
 
-def _signed(raw: int, size: int) -> int:
-    return raw - (1 << size * 8) if raw >> (size * 8 - 1) else raw
+def _signed(raw: int, bits: int) -> int:
+    return raw - (1 << bits) if raw >> (bits - 1) else raw
 
 
 def quoted(text: str, *, is_cut: bool = False, rest: str = "") -> str:
@@ -532,12 +598,35 @@ def _group_value(each: Group, reader: Reader) -> Value:
         return Value(None, reader.null)
     inner = ", ".join(f"{name}={part.text}" if name else part.text for name, part in found)
     data: Any = {name: part.data for name, part in found}
+    if found and all(re.fullmatch(r"__\d+", name) for name, _ in found):
+        return _tuple_value([part for _, part in found])
     if [name for name, _ in found] == [""]:
         data = found[0][1].data
         return Value(data, f"&{inner}", found[0][1].is_cut)
     more = ", …" if each.has_more else ""
     is_cut = each.has_more or any(part.is_cut for _, part in found)
     return Value(data, f"{'&' if address else ''}{{{inner}{more}}}", is_cut)
+
+
+def _tuple_value(parts: Sequence[Value]) -> Value:
+    inner = ", ".join(part.text for part in parts)
+    return Value([part.data for part in parts], f"({inner})", any(part.is_cut for part in parts))
+
+
+def _variants_value(each: Variants, reader: Reader) -> Value:
+    tag = reader.number() & (1 << each.tag_bits) - 1
+    found = [(of, name, value(part, reader), part) for of, name, part in each.variants]
+    mask = (1 << each.tag_bits) - 1
+    chosen = next((one for one in found if one[0] is not None and one[0] & mask == tag), None)
+    chosen = chosen or next((one for one in found if one[0] is None), None)
+    if chosen is None:
+        return Value(None, f"<unknown: no variant has the tag {tag}>")
+    _, name, content, part = chosen
+    if isinstance(part, Group) and not part.parts:
+        return Value(name, name)
+    if isinstance(part, Group) and isinstance(content.data, list) and len(content.data) == 1:
+        return Value({name: content.data[0]}, f"{name}{content.text}", content.is_cut)
+    return Value({name: content.data}, f"{name}{content.text}", content.is_cut)
 
 
 def _elements_value(each: Elements, reader: Reader) -> Value:

@@ -32,6 +32,8 @@ class Words:
     """
 
     words: tuple[str | None, ...]
+    holes: tuple[tuple[int, int], ...] = ()
+    """Bytes, from and to, of which nothing is known."""
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,8 @@ def number(source: Source, offset: int, size: int) -> str | None:
         return f"(uint64)*(uint{size * 8} *){at(source.address, offset)}"
     if isinstance(source, Unknown) or offset // WORD >= len(source.words):
         return None
+    if any(begin < offset + size and offset < end for begin, end in source.holes):
+        return None
     word = source.words[offset // WORD]
     shift = offset % WORD * 8
     if word is None or shift + size * 8 > WORD * 8:
@@ -91,5 +95,6 @@ def part(source: Source, offset: int) -> Source:
     if isinstance(source, Words):
         if offset % WORD:
             return Unknown("between the words of registers")
-        return Words(source.words[offset // WORD :])
+        holes = tuple((begin - offset, end - offset) for begin, end in source.holes)
+        return Words(source.words[offset // WORD :], holes)
     return source

@@ -65,12 +65,10 @@ def _native(
     by_sites = bool(sites) and (may_unwind or (is_all and not tails))
     uses_uretprobe = not by_sites and not may_unwind
     if described is not None:
-        arguments = _parameters(
-            [(each.name, each.type) for each in described.parameters],
-            native_abi.arguments(described, machine),
-            limits,
+        arguments = _arguments(
+            described, native_abi.arguments(described, machine, function.symbol), limits
         )
-        results = _native_result(described, machine, limits)
+        results = _native_result(described, machine, function.symbol, limits)
     else:
         arguments = _raw(native_abi.raw(machine))
         results = _raw(native_abi.raw_result(machine))
@@ -78,6 +76,7 @@ def _native(
         name=function.name,
         path=path,
         language=language,
+        start=function.address,
         entry=function.address,
         returns=sites if by_sites else (),
         tail_jumps=tails if by_sites else (),
@@ -92,11 +91,13 @@ def _native(
     )
 
 
-def _native_result(described: Subprogram, machine: int, limits: Limits) -> tuple[Parameter, ...]:
+def _native_result(
+    described: Subprogram, machine: int, symbol: str, limits: Limits
+) -> tuple[Parameter, ...]:
     kind = described.returns
     if kind is None:
         return ()
-    return _parameters([("", kind)], [native_abi.result(described, machine)], limits)
+    return _parameters([("", kind)], [native_abi.result(described, machine, symbol)], limits)
 
 
 def _go(
@@ -136,6 +137,7 @@ def _go(
         name=function.name,
         path=path,
         language="Go",
+        start=function.address,
         entry=entry,
         returns=sites,
         tail_jumps=tails if sites else (),
@@ -203,6 +205,20 @@ def _ends(binary: Binary, function: Function) -> tuple[tuple[int, ...], tuple[in
     return tuple(sites), tuple(jumps), is_all
 
 
+def _arguments(
+    function: Subprogram, places: Sequence[Source], limits: Limits
+) -> tuple[Parameter, ...]:
+    return tuple(
+        Parameter(
+            each.name,
+            shapes.Known(each.type, each.constant)
+            if each.constant is not None and not each.places
+            else shapes.shape(each.type, place, limits),
+        )
+        for each, place in zip(function.parameters, places, strict=True)
+    )
+
+
 def _parameters(
     named: Sequence[tuple[str, Type]], places: Sequence[Source], limits: Limits
 ) -> tuple[Parameter, ...]:
@@ -231,6 +247,18 @@ def _go_raw(registers: Sequence[tuple[str, str]], limits: Limits) -> tuple[Param
     return (Parameter("", Registers(_RAW, names, leaves, texts, limits.string_size)),)
 
 
+def at_entries(function: Traced) -> Traced:
+    """A function as a bpftrace traces it that attaches only to where functions begin and end."""
+    return dataclasses.replace(
+        function,
+        entry=function.start,
+        returns=(),
+        tail_jumps=(),
+        uses_uretprobe=function.uses_uretprobe
+        or (function.language != "Go" and not function.may_unwind),
+    )
+
+
 def attached(binary: Binary, functions: Sequence[Traced]) -> list[Traced]:
     """The functions of a file with their addresses made what bpftrace attaches to."""
     wanted = [
@@ -240,6 +268,7 @@ def attached(binary: Binary, functions: Sequence[Traced]) -> list[Traced]:
     return [
         dataclasses.replace(
             each,
+            start=numbers[each.start],
             entry=numbers[each.entry],
             returns=tuple(numbers[address] for address in each.returns),
             tail_jumps=tuple(numbers[address] for address in each.tail_jumps),

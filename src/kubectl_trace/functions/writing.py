@@ -51,7 +51,9 @@ class Traced:
     name: str
     path: str
     language: str
+    start: int
     entry: int
+    """Where calls are seen: at the start or, of Go, behind its check of the stack."""
     returns: tuple[int, ...]
     """Where it returns; none: by a uretprobe, if `uses_uretprobe`, or it isn't known."""
     uses_uretprobe: bool
@@ -165,13 +167,15 @@ def write(functions: Sequence[Traced], options: Options, marks: Marks | None) ->
             writer.map = groups.setdefault((*signature, *dynamic), f"{_ENTERED}{len(groups) + 1}")
         layouts.append(writer.layout())
         probes += list(writer.probes())
-    return Written("\n\n".join([*probes, *_rate_probe(marks)]) + "\n", tuple(layouts))
+    return Written("".join(f"{probe}\n\n" for probe in probes).rstrip("\n") + "\n", tuple(layouts))
 
 
-def _rate_probe(marks: Marks | None) -> Iterator[str]:
-    if marks:
-        text = f"{marks.begin_in_source}{RATE_WORD}%lld"
-        yield f'interval:s:1\n{{\n\tprintf("{text}", {RATE});\n\t{RATE} = 0;\n}}'
+def rate_probe(marks: Marks | None) -> str:
+    """The probe that tells how often functions are called; none in a program for people."""
+    if marks is None:
+        return ""
+    text = f"{marks.begin_in_source}{RATE_WORD}%lld"
+    return f'\ninterval:s:1\n{{\n\tprintf("{text}", {RATE});\n\t{RATE} = 0;\n}}\n'
 
 
 def _is_stack(leaf: Leaf) -> bool:

@@ -46,13 +46,16 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     """Nanoseconds; 0 where it has not ended."""
     arguments: tuple[Value, ...] = ()
     results: tuple[Value, ...] = ()
+    place: str = ""
+    """Of a function that a runtime tells of: its file and line, or the runtime's name."""
     stack: tuple[str, ...] = ()
     """The frames that it was called from, the innermost first."""
 
 
 def line(call: Call) -> str:
     """A call as a person reads it: `add(a=1, b=2) = 3 <1.2 µs>`; its stack on lines below."""
-    text = f"{call.function}({', '.join(map(_named, call.arguments))})"
+    inner = ", ".join(map(_named, call.arguments))
+    text = f"{call.function}({inner})" if not call.place else f"{call.function} ({call.place})"
     if call.ended == RETURNED:
         if len(call.results) == 1:
             text += f" = {call.results[0].text}"

@@ -15,7 +15,7 @@ import msgspec
 from kubectl_trace.binary import elf
 from kubectl_trace.binary.golang.types import TypeTable
 from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageError
-from kubectl_trace.functions import filters, patterns, reading, tracing, writing
+from kubectl_trace.functions import filters, patterns, reading, runtimes, tracing, writing
 from kubectl_trace.functions.shapes import Limits, leaves
 from kubectl_trace.results.call import LEFT, RUNNING
 from kubectl_trace.results.dialect import Output
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from kubectl_trace.functions.catalog import Binary, Function
     from kubectl_trace.functions.patterns import Pattern
-    from kubectl_trace.functions.writing import Options, Traced, Written
+    from kubectl_trace.functions.writing import Options, Traced
     from kubectl_trace.results.call import Call
     from kubectl_trace.runner.modules import Module
     from kubectl_trace.trace import Calls, Trace
@@ -81,32 +81,39 @@ def prepared(
     """
     wanted = trace.calls
     assert wanted is not None
-    with modules.Opened(wanted.functions.debuginfod) as opened:
-        found = _find(wanted, pids, opened, complain)
-        for note in opened.notes:
-            complain(note)
-        limits = Limits(wanted.deep, wanted.string_size)
-        traced = list(_traced(found, limits, has_types=has_types))
-        if bpftrace.is_before(release, 18) and (room := _old_room(traced)) < wanted.string_size:
-            limits = Limits(wanted.deep, room)
+    options = _options(wanted)
+    marks = None if wanted.only_program else writing.Marks(f"{secrets.token_hex(8)}c")
+    of_runtimes, names = _by_kind(wanted.functions.patterns)
+    found: list[_Found] = []
+    traced: list[Traced] = []
+    limits = Limits(wanted.deep, wanted.string_size)
+    if names:
+        with modules.Opened(wanted.functions.debuginfod) as opened:
+            found = _find(wanted, names, pids, opened, complain)
+            for note in opened.notes:
+                complain(note)
             traced = list(_traced(found, limits, has_types=has_types))
-        binaries = [(each.module, each.binary.segments) for each in found]
+            if bpftrace.is_before(release, 18) and (room := _old_room(traced)) < limits.string_size:
+                limits = Limits(wanted.deep, room)
+                traced = list(_traced(found, limits, has_types=has_types))
+    if bpftrace.is_before(release, 20):
+        traced = [tracing.at_entries(each) for each in traced]
     _check_probes(traced, wanted)
     for each in traced:
         if not each.returns_seen and wanted.returns and wanted.show == "calls":
             complain(f"{each.name}: where it returns is not known; only its calls are shown")
-    options = _options(wanted)
-    marks = None if wanted.only_program else writing.Marks(f"{secrets.token_hex(8)}c")
     try:
         written = writing.write(traced, options, marks)
-    except filters.FilterError as error:
+        program, runtimes_seen, shown = _runtimes(of_runtimes, pids, options, marks, complain)
+    except (filters.FilterError, patterns.PatternError) as error:
         raise RefusedError(str(error)) from error
+    text = written.text + program + writing.rate_probe(marks)
     if marks is None:
-        shown = {each.module.path: each.module.shown for each in found}
-        return _for_people(trace, written, shown), None
+        shown |= {each.module.path: each.module.shown for each in found}
+        return _for_people(trace, text, shown), None
     changed = msgspec.structs.replace(
         trace,
-        program=written.text,
+        program=text,
         program_name="calls.bt",
         # It attaches to addresses, which bpftrace takes of files without symbols only so.
         bpftrace_options=(*trace.bpftrace_options, "--unsafe", "--no-warnings"),
@@ -115,10 +122,56 @@ def prepared(
     context = reading.Context(
         written.layouts,
         marks,
+        # The clock of bpftrace's nsecs.
         time.time() - time.clock_gettime(time.CLOCK_BOOTTIME),
-        _TypeNames(binaries),
+        _TypeNames([(each.module, each.binary.segments) for each in found]),
+        runtimes_seen,
+        wanted.stack,
     )
     return changed, Reading(context, wanted, complain)
+
+
+def _by_kind(texts: Sequence[str]) -> tuple[list[runtimes.Wanted], list[str]]:
+    """The patterns of runtimes' functions, and all others."""
+    of_runtimes, names = [], []
+    for text in texts:
+        if (wanted := runtimes.parse(text)) is not None:
+            of_runtimes.append(wanted)
+        else:
+            names.append(text)
+    return of_runtimes, names
+
+
+def _runtimes(
+    wanted: Sequence[runtimes.Wanted],
+    pids: Sequence[int],
+    options: Options,
+    marks: writing.Marks | None,
+    complain: Callable[[str], None],
+) -> tuple[str, list[runtimes.Runtime], dict[str, str]]:
+    """The program for runtimes' functions, whose they are, and files with their shown names.
+
+    Raises:
+        NotFoundError: no process has the runtime with its probes.
+        PatternError: it does not tell what is asked for.
+    """
+    texts: list[str] = []
+    seen: list[runtimes.Runtime] = []
+    shown: dict[str, str] = {}
+    for runtime in dict.fromkeys(each.runtime for each in wanted):
+        each = [one for one in wanted if one.runtime == runtime]
+        found = modules.with_probes(pids, runtime.provider, {pair[1] for pair in runtime.probes})
+        if not found:
+            raise NotFoundError(
+                f"no process of the target has {runtime.name}'s USDT probes of functions; "
+                f"{runtime.note}"
+            )
+        complain(runtime.note)
+        for module in found:
+            texts.append(runtimes.write(len(seen), module.path, each, options, marks))
+            seen.append(runtime)
+            shown[module.path] = module.shown
+    return "".join(f"\n{text}\n" for text in texts), seen, shown
 
 
 def _environment(limits: Limits) -> dict[str, str]:
@@ -145,6 +198,7 @@ def _options(wanted: Calls) -> Options:
 
 def _find(
     wanted: Calls,
+    texts: Sequence[str],
     pids: Sequence[int],
     opened: modules.Opened,
     complain: Callable[[str], None],
@@ -154,7 +208,7 @@ def _find(
     looked = (
         modules.libraries(pids, names.libraries) if names.libraries else modules.executables(pids)
     )
-    parsed = [patterns.parse(text) for text in names.patterns]
+    parsed = [patterns.parse(text) for text in texts]
     found: list[_Found] = []
     met: set[str] = set()
     binaries: list[tuple[Module, Binary]] = []
@@ -262,9 +316,8 @@ def _check_probes(traced: Sequence[Traced], wanted: Calls) -> None:
         )
 
 
-def _for_people(trace: Trace, written: Written, shown: dict[str, str]) -> Trace:
+def _for_people(trace: Trace, text: str, shown: dict[str, str]) -> Trace:
     """The trace with a program that names files as the container has them."""
-    text = written.text
     for path, name in shown.items():
         if list(shown.values()).count(name) == 1:
             text = text.replace(f':"{path}":', f':"{name}":')
@@ -328,7 +381,7 @@ class Reading:
         """What a printed map is; None: one of the results."""
         if name == writing.SKIPPED:
             return [Given(Output("rate_limit", {"events": value}))]
-        if name in writing.OWN_MAPS:
+        if name in writing.OWN_MAPS | runtimes.MAPS:
             return []
         if name not in {layout.map for layout in self.context.layouts}:
             return None

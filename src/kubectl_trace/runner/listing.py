@@ -9,7 +9,7 @@ import msgspec
 
 from kubectl_trace.binary import elf, returns, symbols
 from kubectl_trace.errors import Exit, NotFoundError
-from kubectl_trace.functions import catalog, patterns, signatures
+from kubectl_trace.functions import catalog, patterns, runtimes, signatures
 from kubectl_trace.results.function import Function
 from kubectl_trace.results.record import Summary
 from kubectl_trace.runner import modules
@@ -54,7 +54,7 @@ def run(wanted: Functions, pids: Sequence[int], writer: RecordWriter) -> Summary
                 part = listed[start : start + _A_RECORD]
                 writer.add("functions", [msgspec.to_builtins(one) for one in part])
                 writer.flush()
-        for note in opened.notes:
+        for note in (*opened.notes, *_notes(pids)):
             writer.add("stderr", note)
     if not found:
         what = " ".join(wanted.patterns) or "any"
@@ -62,6 +62,17 @@ def run(wanted: Functions, pids: Sequence[int], writer: RecordWriter) -> Summary
             f"no function matches {what} in {', '.join(looked) or 'the processes of the target'}"
         )
     return Summary(exit=Exit.DONE, reason="listed", delivered=found)
+
+
+def _notes(pids: Sequence[int]) -> Iterator[str]:
+    """Where the processes run programs of a runtime that tells of their functions."""
+    for runtime in runtimes.RUNTIMES:
+        names = {pair[1] for pair in runtime.probes}
+        if modules.with_probes(pids, runtime.provider, names):
+            yield (
+                f"these are the functions of the runtime; those of the {runtime.name} program: "
+                f"kubectl trace functions TARGET '{runtime.name}:*'"
+            )
 
 
 def _functions(module: Module, binary: Binary, wanted: Sequence[Pattern]) -> Iterator[Function]:

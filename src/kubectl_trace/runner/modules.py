@@ -7,13 +7,13 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, BinaryIO
 
-from kubectl_trace.binary import debug_files, elf
+from kubectl_trace.binary import debug_files, elf, usdt
 from kubectl_trace.errors import NotFoundError, TraceError
 from kubectl_trace.functions.catalog import Binary
 from kubectl_trace.runner import files
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from kubectl_trace.runner.files import File, Identity
 
@@ -71,6 +71,34 @@ def libraries(pids: Sequence[int], names: Iterable[str]) -> list[Module]:
         if missing is not None and not there:
             raise missing
     return list(found.values())
+
+
+def with_probes(pids: Sequence[int], provider: str, names: Collection[str]) -> list[Module]:
+    """The executables and libraries of the processes that have USDT probes of a provider.
+
+    Args:
+        pids: The processes.
+        provider: The probes' provider.
+        names: Some of them must be there.
+    """
+    found: dict[Identity, Module] = {}
+    mapped = ("libjvm.so", "libruby*", "libpython*", "libphp*")
+    for module in (*executables(pids), *_mapped(pids, mapped)):
+        try:
+            with files.opened(module.file) as file:
+                if any(
+                    each.provider == provider and each.name in names for each in usdt.probes(file)
+                ):
+                    found.setdefault(module.file.identity, module)
+        except (elf.MalformedError, TraceError, OSError):
+            continue
+    return list(found.values())
+
+
+def _mapped(pids: Sequence[int], names: Iterable[str]) -> Iterator[Module]:
+    for name in names:
+        with contextlib.suppress(TraceError):
+            yield from libraries(pids, [name])
 
 
 @dataclass

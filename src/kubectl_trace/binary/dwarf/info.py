@@ -18,9 +18,9 @@ from kubectl_trace.binary.dwarf.units import ALTERNATIVE, TYPES, Entry, Unit, Un
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-# Entries, list items and the like for one question, about a microsecond each: a Kubernetes program
-# of 146 MB takes 8 million where all of it is looked at.
-_MOST_STEPS = 20_000_000
+# Entries, list items and the like for one question, one to two microseconds each. Looking at all of
+# a Kubernetes program of 146 MB takes 2.5 million, at one function 4,000.
+_MOST_STEPS = 10_000_000
 _MOST_DEPTH = 8
 _MOST_INLINED = 100_000
 _MOST_PLACES = 10_000
