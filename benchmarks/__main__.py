@@ -18,7 +18,16 @@ if TYPE_CHECKING:
 
     from benchmarks.row import Row
 
-MODULES = ("parse_time", "merge_cost", "replay_time", "scope_start", "scope_cost", "foreign_noise")
+MODULES = (
+    "parse_time",
+    "merge_cost",
+    "replay_time",
+    "scope_start",
+    "scope_cost",
+    "foreign_noise",
+    "call_cost",
+    "function_lookup",
+)
 """Each has a function `rows`."""
 
 _RESULTS = Path(__file__).with_name("results.json")

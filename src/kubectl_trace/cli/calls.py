@@ -26,7 +26,7 @@ _EXAMPLES = """\
   # which functions are there?
   kubectl trace functions pod/nginx-0 'ngx_http_*'
   # only calls that matter, chosen in the kernel; without debug information registers are the names
-  kubectl trace calls deploy/nginx ngx_unix_recv --filter 'rdx > 100 && ret < 0'
+  kubectl trace calls deploy/nginx ngx_unix_recv --filter 'rdx > 100 && ret > 0'
   # how long calls take, how many there are, what they return: a map instead of lines
   kubectl trace calls deploy/nginx 'ngx_http_process_*' --latency
   kubectl trace calls deploy/nginx ngx_unix_recv --returns --by pod

@@ -85,7 +85,7 @@ def complete(before: Sequence[str], word: str) -> tuple[Iterable[str], int]:
             for flag, action in actions.items()
             if action.help != argparse.SUPPRESS and flag.startswith("--")
         ], _NO_FILES
-    if verb == "run":
+    if verb in ("run", "calls", "functions"):
         return _run_positional(rest, word, actions)
     if verb in _TRACE_VERBS:
         return _trace_ids(rest), _NO_FILES

@@ -39,6 +39,8 @@ Verbs:
 {verbs}
 
 Examples:
+  # calls of a function of a Go program: arguments, results, how long they took
+  kubectl trace calls pod/functions -c go main.greet --max 5
   # each request that an nginx pod accepts
   kubectl trace run pod/nginx-0 -a -e 'uprobe:/proc/$container_pid/exe:ngx_event_accept {{ printf("new client request!\\n"); }}'
   # what all pods of a deployment read, in one map

@@ -247,7 +247,7 @@ def _structure(kind: types.Structure, source: Source, limits: Limits, nested: in
         return Missing(name, "a union")
     if (library := _library_type(kind, source, limits, nested)) is not None:
         return library
-    parts = []
+    parts: list[tuple[str, Shape]] = []
     for member in kind.members[:_MOST_MEMBERS]:
         if member.name.startswith("_vptr"):
             continue
@@ -311,8 +311,8 @@ def _library_type(
     if head in _SMART_POINTERS:
         pointers = [(at, each) for at, _, each in flat if isinstance(each, types.Pointer)]
         if pointers:
-            at, pointer = pointers[0]
-            return shape(pointer, sources.part(source, at), limits, nested)
+            offset, owned = pointers[0]
+            return shape(owned, sources.part(source, offset), limits, nested)
     if head == "vector":
         where = {name: (at, each) for at, name, each in flat}
         if "_M_start" in where and "_M_finish" in where:

@@ -262,7 +262,9 @@ def at_entries(function: Traced) -> Traced:
 def attached(binary: Binary, functions: Sequence[Traced]) -> list[Traced]:
     """The functions of a file with their addresses made what bpftrace attaches to."""
     wanted = [
-        address for each in functions for address in (each.entry, *each.returns, *each.tail_jumps)
+        address
+        for each in functions
+        for address in (each.start, each.entry, *each.returns, *each.tail_jumps)
     ]
     numbers = binary.attach_numbers(wanted)
     return [

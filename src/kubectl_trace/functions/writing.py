@@ -425,7 +425,8 @@ def _number(leaf: Leaf) -> str:
 
 
 def _literal(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    """A name as a string of the program: names come from files that nobody vouches for."""
+    escaped = _comment(text).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
@@ -434,6 +435,7 @@ def _format_literal(text: str) -> str:
 
 
 def _comment(text: str) -> str:
+    """A name without what could end a line."""
     return "".join(each if each.isprintable() else "?" for each in text)
 
 

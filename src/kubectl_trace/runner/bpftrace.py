@@ -88,8 +88,12 @@ def start(
     options: Sequence[str],
     parameters: Sequence[str],
     env: Mapping[str, str],
+    fds: Sequence[int] = (),
 ) -> subprocess.Popen[bytes]:
-    """Starts bpftrace on a program; it dies with us, and a terminal's Ctrl-C doesn't reach it."""
+    """Starts bpftrace on a program; it dies with us, and a terminal's Ctrl-C doesn't reach it.
+
+    `fds`: what the program's paths need (see `files.Held`).
+    """
     return subprocess.Popen(
         # After --, no parameter of the user's is an option.
         [binary, "-f", "json", *options, "--", program.path, *parameters],
@@ -99,7 +103,7 @@ def start(
         env=dict(env),
         bufsize=0,
         start_new_session=True,
-        pass_fds=[program.fd],
+        pass_fds=[program.fd, *fds],
         preexec_fn=lambda: syscalls.die_with_parent(signal.SIGKILL),
     )
 

@@ -16,7 +16,7 @@ from kubectl_trace.binary import elf
 from kubectl_trace.binary.golang.types import TypeTable
 from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageError
 from kubectl_trace.functions import filters, patterns, reading, runtimes, tracing, writing
-from kubectl_trace.functions.shapes import Limits, leaves
+from kubectl_trace.functions.shapes import Limits
 from kubectl_trace.results.call import LEFT, RUNNING
 from kubectl_trace.results.dialect import Output
 from kubectl_trace.runner import bpftrace, files, modules
@@ -32,9 +32,8 @@ if TYPE_CHECKING:
     from kubectl_trace.runner.modules import Module
     from kubectl_trace.trace import Calls, Trace
 
-# 0.17 keeps texts on BPF's stack of 512 bytes, several times over: bytes of each of so many.
-_OLD_ROOM = {0: 64, 1: 64, 2: 24}
-_LEAST_ROOM = 16
+# 0.17 keeps a call's values on BPF's stack of 512 bytes, several times over: what has room there.
+_OLD_LIMITS = Limits(deep=0, string_size=24)
 _MANY_CALLS = 100_000
 _COST = 3e-6
 """Seconds that a call takes longer, entry and return, at least (benchmarks/README.md)."""
@@ -87,16 +86,20 @@ def prepared(
     found: list[_Found] = []
     traced: list[Traced] = []
     limits = Limits(wanted.deep, wanted.string_size)
+    if bpftrace.is_before(release, 18):
+        limits = _OLD_LIMITS
     if names:
         with modules.Opened(wanted.functions.debuginfod) as opened:
             found = _find(wanted, names, pids, opened, complain)
             for note in opened.notes:
                 complain(note)
             traced = list(_traced(found, limits, has_types=has_types))
-            if bpftrace.is_before(release, 18) and (room := _old_room(traced)) < limits.string_size:
-                limits = Limits(wanted.deep, room)
-                traced = list(_traced(found, limits, has_types=has_types))
-    if bpftrace.is_before(release, 20):
+    if traced and bpftrace.is_before(release, 20):
+        complain(
+            f"bpftrace {release} attaches only where functions begin, and keeps little of a call: "
+            "returns of Go, C++ and Rust are not seen, texts are cut after 24 bytes, pointers not "
+            "followed; the runner's image has a newer one"
+        )
         traced = [tracing.at_entries(each) for each in traced]
     _check_probes(traced, wanted)
     for each in traced:
@@ -294,19 +297,6 @@ def _traced(found: Sequence[_Found], limits: Limits, *, has_types: bool) -> Iter
         yield from tracing.attached(binary, traced)
 
 
-def _old_room(traced: Sequence[Traced]) -> int:
-    """How long texts may be for the function with most of them, in bytes."""
-    most = max(
-        sum(
-            leaf.is_text
-            for parameter in (*each.arguments, *each.results)
-            for leaf in leaves(parameter.shape)
-        )
-        for each in traced
-    )
-    return _OLD_ROOM.get(most, _LEAST_ROOM)
-
-
 def _check_probes(traced: Sequence[Traced], wanted: Calls) -> None:
     probes = sum(each.probes for each in traced)
     if probes > wanted.max_probes:
@@ -319,7 +309,7 @@ def _check_probes(traced: Sequence[Traced], wanted: Calls) -> None:
 def _for_people(trace: Trace, text: str, shown: dict[str, str]) -> Trace:
     """The trace with a program that names files as the container has them."""
     for path, name in shown.items():
-        if list(shown.values()).count(name) == 1:
+        if list(shown.values()).count(name) == 1 and files.is_harmless(name):
             text = text.replace(f':"{path}":', f':"{name}":')
     return msgspec.structs.replace(trace, program=text)
 

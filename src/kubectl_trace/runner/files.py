@@ -32,6 +32,8 @@ _LIBRARY_DIRECTORIES = ("/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/
 _MULTIARCH = ("*-linux-gnu*", "*-linux-musl*")
 
 _MOST_FILES = 1000
+_SHORT = 24
+"""Characters of a path: of 64 a name has the offset, a number and a PID, too."""
 _MOST_NAMES = 10_000
 _MOST_ENTRIES = 1_000_000
 
@@ -156,6 +158,45 @@ def opened(file: File) -> BinaryIO:
         raise NotFoundError(f"cannot open {file.path}: {error.strerror}") from error
 
 
+def is_harmless(path: str) -> bool:
+    """Whether a path is one in every bpftrace: it ends nothing in a program."""
+    return _HARMLESS.fullmatch(path) is not None
+
+
+class Held:
+    """Files kept open, so that what is started with their descriptors has short paths for them.
+
+    With no CAP_SYS_ADMIN bpftrace (bcc, libbpf.c) names a uprobe in tracefs by its file's path, and
+    such a name has 64 characters at most (linux/trace_events.h: MAX_EVENT_NAME_LEN).
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[Identity, BinaryIO] = {}
+
+    @property
+    def fds(self) -> list[int]:
+        """The descriptors, which whoever uses the paths must have."""
+        return [file.fileno() for file in self._files.values()]
+
+    def path(self, file: File) -> str:
+        """The file's path for a process that has the descriptors: its own one where it is short.
+
+        Raises:
+            NotFoundError: it is not there any more.
+        """
+        if len(file.path) <= _SHORT:
+            return file.path
+        if file.identity not in self._files:
+            self._files[file.identity] = opened(file)
+        return f"/proc/self/fd/{self._files[file.identity].fileno()}"
+
+    def close(self) -> None:
+        """Closes them; the paths are none any more."""
+        for file in self._files.values():
+            file.close()
+        self._files.clear()
+
+
 def _find(root: _Root, name: str, process: Path) -> list[File]:
     if "/" in name:
         if _WILDCARD.search(name):
@@ -178,7 +219,7 @@ def _find(root: _Root, name: str, process: Path) -> list[File]:
     if not found:
         raise NotFoundError(missing)
     for file in found:
-        if not _HARMLESS.fullmatch(file.path.removeprefix(root.path)):
+        if not is_harmless(file.path.removeprefix(root.path)):
             raise UsageError(
                 f"{name} means {file.path!a}: a path to trace may hold letters, digits and "
                 "_-./+#@%=~[ only"

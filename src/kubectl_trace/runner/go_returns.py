@@ -12,7 +12,7 @@ from kubectl_trace.program.return_sites import Sites
 from kubectl_trace.runner import files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from kubectl_trace.runner.files import File
 
@@ -23,12 +23,15 @@ class GoError(Exception):
     """Where the functions return can't be told."""
 
 
-def find(found: Sequence[File], function: str, *, unsafe: bool) -> Sites:
+def find(
+    found: Sequence[File], function: str, path: Callable[[File], str], *, unsafe: bool
+) -> Sites:
     """The return instructions of the functions, in these files.
 
     Args:
         found: Go programs.
         function: A name, perhaps with wildcards.
+        path: A file's path for bpftrace.
         unsafe: bpftrace may be given addresses that no symbol covers.
 
     Raises:
@@ -43,7 +46,7 @@ def find(found: Sequence[File], function: str, *, unsafe: bool) -> Sites:
                 each, result = _in_file(binary, function, unsafe=unsafe)
         except (elf.MalformedError, TraceError, OSError, patterns.PatternError) as error:
             raise GoError(str(error)) from error
-        places += [(file.path, number) for number in each]
+        places += [(path(file), number) for number in each]
         results |= result
     if not places:
         raise GoError(f"it has no function {function}")

@@ -68,9 +68,35 @@ def libraries(pids: Sequence[int], names: Iterable[str]) -> list[Module]:
                     found.setdefault(file.identity, Module(file.path, shown, pid, file))
             except NotFoundError as error:
                 missing = error
+        if not there:
+            for module in _deleted(pids, name):
+                there = True
+                found.setdefault(module.file.identity, module)
         if missing is not None and not there:
             raise missing
     return list(found.values())
+
+
+def _deleted(pids: Sequence[int], name: str) -> Iterator[Module]:
+    """Libraries of that name or path that were deleted while processes have them mapped.
+
+    The kernel opens them for those with CAP_CHECKPOINT_RESTORE or CAP_SYS_ADMIN only
+    (proc_pid_map_files(5)), which the runner in a pod is not given.
+    """
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/maps", "rb") as maps:
+                for line in maps:
+                    place, *_, path = line.rstrip(b"\n").split(None, 5)
+                    shown = os.fsdecode(path).removesuffix(_DELETED)
+                    if not path.endswith(_DELETED.encode()):
+                        continue
+                    if name in (shown, shown.rpartition("/")[2]):
+                        here = f"/proc/{pid}/map_files/{place.decode()}"
+                        yield Module(here, shown, pid, files.on_node(here))
+                        break
+        except (OSError, ValueError, TraceError):
+            continue
 
 
 def with_probes(pids: Sequence[int], provider: str, names: Collection[str]) -> list[Module]:

@@ -15,8 +15,7 @@ from kubectl_trace.binary import golang
 from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageError
 from kubectl_trace.program import attach, prepare, scope, syntax
 from kubectl_trace.program.tokens import ProgramError
-from kubectl_trace.runner import bpftrace, files, go_returns
-from kubectl_trace.runner.go_returns import GoError
+from kubectl_trace.runner import bpftrace, files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from kubectl_trace.program.rewrite import Rewritten
     from kubectl_trace.program.scope import Scope
     from kubectl_trace.program.syntax import AttachPoint, Program
-    from kubectl_trace.runner.files import File, Identity
+    from kubectl_trace.runner.files import File, Held, Identity
     from kubectl_trace.trace import Trace
 
 _BTF = Path("/sys/kernel/btf/vmlinux")
@@ -144,6 +143,7 @@ def prepared(
     *,
     release: str = "",
     complain: Callable[[str], None] = lambda text: None,
+    held: Held | None = None,
 ) -> Groundwork:
     """Lets the program attach to the files of these processes, one a container.
 
@@ -152,6 +152,7 @@ def prepared(
         pids: The processes.
         release: bpftrace's version; empty: as of late.
         complain: Tells the user something.
+        held: Gives files short paths; None: they keep their own.
 
     Raises:
         RefusedError: the program is none, or would harm the traced process.
@@ -166,16 +167,22 @@ def prepared(
             name: _files(attach.with_parameters(name, trace.parameters), pids)
             for name in attach.files(program)
         }
-        sites = _go_returns(trace, program, found, release, complain)
-        paths = {name: [file.path for file in each] for name, each in found.items() if each}
+        path = (lambda file: file.path) if held is None or trace.explain else held.path
+        sites = _go_returns(trace, program, found, release, complain, path)
+        paths = {name: [path(file) for file in each] for name, each in found.items() if each}
         placed = prepare.placed(trace.program, paths, pids, sites)
     except ProgramError as error:
         raise RefusedError(syntax.explain(error, text, trace.program_name)) from error
     names = {
-        each[0]: attach.with_parameters(name, trace.parameters)
-        for name, each in paths.items()
-        if len(each) == 1 and each[0] != name
+        run: attach.with_parameters(name, trace.parameters)
+        if len(found[name]) == 1 and not name.startswith(_PROC)
+        else file.path
+        for name in paths
+        for run, file in zip(paths[name], found[name], strict=True)
+        if run not in (name, file.path) or len(found[name]) == 1
     }
+    # None is the beginning of a later one.
+    names = dict(sorted(names.items(), key=lambda each: -len(each[0])))
     identities = {
         attach.with_parameters(name, trace.parameters): frozenset(file.identity for file in each)
         for name, each in found.items()
@@ -228,6 +235,7 @@ def _go_returns(
     found: Mapping[str, Sequence[File]],
     release: str,
     complain: Callable[[str], None],
+    path: Callable[[File], str],
 ) -> dict[int, Sites]:
     """The uretprobes on Go functions, by their offsets, and where those functions return.
 
@@ -246,14 +254,18 @@ def _go_returns(
             place = syntax.pointed(text, program.text, point.span, trace.program_name)
             return RefusedError(place)
 
+        from kubectl_trace.runner import go_returns
+
         if bpftrace.is_before(release, 20):
             raise refuse(f"bpftrace {release} can't attach to return instructions instead")
         if not all(map(_is_go, each)) or len(point.parts) != 3:
             raise refuse("its return instructions can't be told; name one file and function")
         function = attach.with_parameters(point.parts[2].text, trace.parameters)
         try:
-            sites[point.span.start] = go_returns.find(each, function, unsafe=_is_unsafe(trace))
-        except GoError as error:
+            sites[point.span.start] = go_returns.find(
+                each, function, path, unsafe=_is_unsafe(trace)
+            )
+        except go_returns.GoError as error:
             raise refuse(str(error)) from error
         complain(
             f"{written} runs as uprobes on the return instructions, since a uretprobe can crash a "

@@ -19,7 +19,7 @@ from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError
 from kubectl_trace.program.merging import CONTAINER, sets_map_keys
 from kubectl_trace.program.tokens import Lines
 from kubectl_trace.results.record import Map, Print, Start, Summary
-from kubectl_trace.runner import attempts, bpftrace, leftovers, plan, processes
+from kubectl_trace.runner import attempts, bpftrace, files, leftovers, plan, processes
 from kubectl_trace.runner.output import RecordWriter, to_data
 from kubectl_trace.runner.supervisor import Supervisor, summary_record
 from kubectl_trace.runner.translation import Translation
@@ -78,6 +78,11 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
     # Each container in scope is held by file descriptors.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    with contextlib.closing(files.Held()) as held:
+        return _run_held(trace, writer, stdin, held)
+
+
+def _run_held(trace: Trace, writer: RecordWriter, stdin: int, held: files.Held) -> Summary:
     binary = bpftrace.find()
     chosen = _processes(trace, writer)
     pids = [process.pid for process in chosen]
@@ -92,6 +97,10 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
         container_pid=pids[0] if len(pids) == 1 else 0,
         containers=tuple(itertools.starmap(attempts.member, enumerate(trace.containers, 1))),
     )
+
+    def complain(text: str) -> None:
+        writer.add("stderr", text)
+
     reading = None
     try:
         if trace.listing is not None:
@@ -106,17 +115,12 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
                 _all_pids(trace, chosen),
                 release=release,
                 has_types=plan.has_kernel_types(trace.environment),
-                complain=lambda text: writer.add("stderr", text),
+                complain=complain,
             )
             if reading is None:
                 writer.add("program", {"text": trace.program, "changes": []})
                 return Summary(exit=Exit.DONE, reason="explained")
-        groundwork = plan.prepared(
-            trace,
-            pids,
-            release=release,
-            complain=lambda text: writer.add("stderr", text),
-        )
+        groundwork = plan.prepared(trace, pids, release=release, complain=complain, held=held)
         start = _with_maps(start, groundwork.merging)
     finally:
         writer.add("start", to_data(start))
@@ -136,7 +140,7 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
                 attempt.plan, file, trace.program, trace.program_name, reading
             )
             child = bpftrace.start(
-                binary, file, trace.bpftrace_options, trace.parameters, environment
+                binary, file, trace.bpftrace_options, trace.parameters, environment, held.fds
             )
             held_back: list[str] | None = [] if attempt.has_fallback else None
             supervisor = Supervisor(
