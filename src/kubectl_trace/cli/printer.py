@@ -10,6 +10,7 @@ import msgspec
 
 from kubectl_trace.cli.arguments import note
 from kubectl_trace.results.dialect import Output
+from kubectl_trace.results.record import MAPS
 from kubectl_trace.results.terminal import escape, escape_json
 from kubectl_trace.results.timestamp import timestamp
 
@@ -221,7 +222,7 @@ class _YamlPrinter:
         self._maps: dict[tuple[str, ...], dict[str, Any]] = {}
 
     def show(self, result: Result) -> None:
-        if self._report.shows(result) or not isinstance(result.data, dict):
+        if self._report.shows(result) or result.type not in MAPS:
             return
         line = as_line(result, result.data)
         for name in result.data:

@@ -8,6 +8,7 @@ import os
 import resource
 import time
 import traceback
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,6 +104,8 @@ def _run_held(trace: Trace, writer: RecordWriter, stdin: int, held: files.Held) 
 
     reading = None
     try:
+        if trace.listing is not None or trace.calls is not None:
+            _check_libraries()
         if trace.listing is not None:
             from kubectl_trace.runner import listing
 
@@ -170,6 +173,20 @@ def _run_held(trace: Trace, writer: RecordWriter, stdin: int, held: files.Held) 
             + "; no tracefs here (mount -t tracefs none /sys/kernel/tracing), tracepoints need it",
         )
     return summary
+
+
+def _check_libraries() -> None:
+    """Refuses to begin without what reads code and names; the runner's image has it.
+
+    Raises:
+        StartError: something is not installed.
+    """
+    missing = [name for name in ("capstone", "pycxxfilt") if find_spec(name) is None]
+    if missing:
+        raise StartError(
+            f"{' and '.join(missing)} not installed on this machine, which functions and calls "
+            "need: install kubectl-trace[runner]"
+        )
 
 
 def _with_maps(start: Start, merging: Merging | None) -> Start:
