@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubectl_trace.binary import golang
+from kubectl_trace.binary import golang, unwinding
 from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageError
 from kubectl_trace.program import attach, prepare, scope, syntax
 from kubectl_trace.program.tokens import ProgramError
@@ -245,9 +245,15 @@ def _go_returns(
     sites: dict[int, Sites] = {}
     for point, name in attach.return_probes(program):
         each = found[name] or _own_files(attach.with_parameters(name, trace.parameters))
-        if not any(map(_is_go, each)):
-            continue
         written = program.of(point.span)
+        if not any(map(_is_go, each)):
+            if any(map(_throws, each)):
+                complain(
+                    f"{written}: an exception or panic that passes through a function with a "
+                    "uretprobe ends the program (its unwinder can't read the kernel's return "
+                    "address); `kubectl trace calls` has no such danger"
+                )
+            continue
 
         def refuse(why: str, point: AttachPoint = point) -> RefusedError:
             text = f"here is a Go program, which a uretprobe can crash (golang/go#22008), and {why}"
@@ -272,6 +278,15 @@ def _go_returns(
             "Go program; pair calls and returns by goroutine, not by thread (docs/functions.md)"
         )
     return sites
+
+
+def _throws(file: File) -> bool:
+    """Whether it is in C++ or Rust, by the functions that unwind its stack."""
+    try:
+        with files.opened(file) as opened:
+            return unwinding.throws(opened)
+    except (TraceError, OSError):
+        return False
 
 
 def _is_unsafe(trace: Trace) -> bool:
