@@ -29,6 +29,7 @@ from testbed.settings import KUBERNETES
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from kubectl_trace.runner.files import File
     from kubectl_trace.runner.modules import Module
 
 _REPETITIONS = 7
@@ -88,7 +89,7 @@ def _of_one(kubelet: int, path: Path) -> Iterator[Row]:
     for _ in range(_REPETITIONS):
         floors.append(_seconds(lambda: _read(path)))
         listed.append(_seconds(lambda: _list(kubelet, _FUNCTION)))
-        returns.append(_seconds(lambda: go_returns.find([file], _FUNCTION, unsafe=True)))
+        returns.append(_seconds(lambda: _return_sites(file)))
     floor = statistics.median(floors)
     for name, values in ((f"{_ONE}, listed", listed), (f"{_ONE}, its return sites", returns)):
         yield at_most(name, values, unit="s", limit=_SECONDS_ONE, floor=floor)
@@ -143,6 +144,10 @@ def _kubelet() -> int:
 def _list(pid: int, *names: str) -> None:
     with open(os.devnull, "wb") as output:
         listing.run(Functions(names), [pid], RecordWriter(output.fileno()))
+
+
+def _return_sites(file: File) -> None:
+    go_returns.find([file], _FUNCTION, lambda each: each.path, unsafe=True)
 
 
 def _read(*paths: Path) -> None:

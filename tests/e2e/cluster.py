@@ -26,7 +26,10 @@ class Cluster:
 
     def wait_until_ready(self) -> None:
         """Waits for the workloads that the tests need."""
-        for what in ("deployment/nginx", "pod/multi", "pod/multi-default"):
+        for what in (
+            *("deployment/nginx", "pod/multi", "pod/multi-default"),
+            *("pod/functions", "pod/runtimes"),
+        ):
             condition = "available" if what.startswith("deployment") else "ready"
             done = kubectl("wait", f"--for=condition={condition}", what, "--timeout=90s")
             assert done.code == 0, done

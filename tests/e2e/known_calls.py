@@ -104,9 +104,8 @@ def other_bpftrace(version: str, folder: Path) -> dict[str, str]:
     assert done.returncode == 0, done
     folder.mkdir()
     script = folder / "bpftrace"
-    script.write_text(
-        f'#!/bin/sh\nexport PYTHONPATH={REPOSITORY}\nexec {sys.executable} -m testbed bpftrace {version} "$@"\n'
-    )
+    python = f"PYTHONPATH={REPOSITORY} exec {sys.executable}"
+    script.write_text(f'#!/bin/sh\n{python} -m testbed bpftrace {version} "$@"\n')
     script.chmod(0o755)
     return {"PATH": f"{folder}:{environment()['PATH']}"}
 

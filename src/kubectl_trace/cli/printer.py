@@ -161,7 +161,11 @@ class _TextPrinter:
     def _write_call(self, result: Result) -> None:
         from kubectl_trace.results.call import Call, line
 
-        call = msgspec.convert(result.data, Call)
+        try:
+            call = msgspec.convert(result.data, Call)
+        except msgspec.ValidationError:  # something that the traced program printed
+            self._write(f"{result.data}\n", result)
+            return
         who = f"{call.pid}/{call.tid} " if call.pid else ""
         pod = f"{result.pod} " if result.pod and not self._several else ""
         prefix = self._place(result) if self._several else ""

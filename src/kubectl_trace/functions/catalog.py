@@ -38,6 +38,11 @@ class Function:
     language: str
     """`C++`, `Rust`, `Go`, or empty: nothing in the name says it."""
 
+    @property
+    def whole_name(self) -> str:
+        """With its parameters, where the linker's name has them."""
+        return demangle.demangle(self.symbol) if self.symbol != self.name else self.name
+
     def contains(self, address: int | None) -> bool:
         """Whether the address is one of its code."""
         return address is not None and 0 <= address - self.address < self.size
@@ -111,6 +116,11 @@ class Binary:
 
         try:
             table = pclntab.FunctionTable(self.file)
+            if wanted and all(each.is_exact for each in wanted):
+                found = [one for each in wanted for one in table.every(each.text)]
+                return [
+                    Function(each.name, each.name, each.address, each.size, "Go") for each in found
+                ]
             return [
                 Function(each.name, each.name, each.address, each.size, "Go")
                 for each in table.functions(is_wanted)
@@ -127,16 +137,12 @@ class Binary:
                     if symbol.address and (
                         not wanted
                         or matching.matching(wanted, (each.name, each.symbol))
-                        or (each.language and self._matches_whole(wanted, each))
+                        or (each.language and matching.matching(wanted, (each.whole_name,)))
                     ):
                         found.append(each)
             except elf.MalformedError:
                 continue  # what was read of a broken table stands
         return found
-
-    @staticmethod
-    def _matches_whole(wanted: Sequence[Pattern], each: Function) -> bool:
-        return matching.matching(wanted, (demangle.demangle(each.symbol),))
 
     def _function(self, symbol: symbols.Symbol) -> Function:
         if symbol.name.startswith(_MANGLED):

@@ -7,6 +7,7 @@ string.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -29,8 +30,8 @@ _CONSTANTS = {"nil": "0", "NULL": "0", "nullptr": "0", "None": "0", "true": "1",
 _TOKEN = re.compile(
     r"""
       (?P<space>\s+)
-    | (?P<string>"(?:[^"\\\n]|\\["\\])*")
-    | (?P<number>0x[0-9a-fA-F]+|[0-9]+)
+    | (?P<string>"(?:[^"\\\x00-\x1f\x7f]|\\["\\])*")
+    | (?P<number>0x[0-9a-fA-F]+|0(?![0-9])|[1-9][0-9]*)(?!\w)
     | (?P<name>[A-Za-z_~]\w*(?:(?:\.|->)[A-Za-z_]\w*)*)
     | (?P<operator>&&|\|\||==|!=|<=|>=|<<|>>|[-+*%&|^!<>()/])
     """,
@@ -103,38 +104,65 @@ class Condition:
             if token.kind != "name":
                 yield token.text
             elif token.text == _LENGTH and self._is_call(index):
-                yield _length(self._shape(function, self.tokens[index + 2]), refer, token.text)
+                found, refers = self._shape(function, self.tokens[index + 2], refer)
+                yield _length(found, refers, token.text)
                 skip = 3
             elif token.text in _CONSTANTS and not _named(function, token.text):
                 yield _CONSTANTS[token.text]
             elif token.text == DURATION and not _named(function, token.text):
                 yield refer(Leaf(DURATION))
-            elif (number := _enumerator(function, token.text)) is not None:
+            elif not _named(function, token.text) and (
+                (number := _enumerator(function, token.text)) is not None
+            ):
                 yield str(number)
             else:
-                yield _comparable(self._shape(function, token), refer, token.text)
+                found, refers = self._shape(function, token, refer)
+                if isinstance(found, shapes.Text) and self._is_beside_null(index):
+                    yield refers(found.pointer)
+                else:
+                    yield _comparable(found, refers, token.text)
+
+    def _is_beside_null(self, index: int) -> bool:
+        """Whether a text is compared with no text, and so its pointer is meant."""
+        around = [
+            (self.tokens[index + 1 : index + 2], self.tokens[index + 2 : index + 3]),
+            (self.tokens[max(index - 1, 0) : index], self.tokens[max(index - 2, 0) : index - 1]),
+        ]
+        return any(
+            operator
+            and other
+            and operator[0].text in ("==", "!=")
+            and _CONSTANTS.get(other[0].text, other[0].text) == "0"
+            for operator, other in around
+        )
 
     def _is_call(self, index: int) -> bool:
         after = [token.text for token in self.tokens[index + 1 : index + 4]]
         return len(after) == 3 and (after[0], after[2]) == ("(", ")")
 
-    def _shape(self, function: Traced, token: _Token) -> Shape:
+    def _shape(
+        self, function: Traced, token: _Token, refer: Callable[[Leaf], str]
+    ) -> tuple[Shape, Callable[[Leaf], str]]:
+        """What a name means, and the expression of a leaf of it."""
         base, *members = re.split(r"\.|->", token.text)
-        found = _named(function, base)
-        if found is None:
+        resolved = _named(function, base)
+        if resolved is None:
             every = (*function.arguments, *function.results)
             named = [each.name for each in every if re.match(r"[A-Za-z_]", each.name)]
             raise FilterError(
                 f"--filter: {function.name} has no {base}; there are "
                 f"{', '.join([*dict.fromkeys(named), 'ret', DURATION])}"
             )
+        found, is_result = resolved
         for member in members:
             parts = dict(found.parts) if isinstance(found, shapes.Group) else {}
             if member not in parts:
                 known = ", ".join(name for name in parts if name) or "none"
                 raise FilterError(f"--filter: {token.text}: no member {member}; there are {known}")
             found = parts[member]
-        return found
+        if not is_result:
+            return found, refer
+        return found, lambda leaf: refer(dataclasses.replace(leaf, is_result=True))
 
 
 def parse(text: str) -> Condition:
@@ -158,6 +186,9 @@ def parse(text: str) -> Condition:
         position = found.end()
     if not tokens:
         raise FilterError("--filter: it is empty")
+    for token in tokens:
+        if token.kind == "number" and int(token.text, 0) >> 64:
+            raise FilterError(f"--filter: {token.text} is more than a register holds")
     if depth:
         raise FilterError("--filter: a ( without its )")
     _check_order(tokens)
@@ -165,11 +196,14 @@ def parse(text: str) -> Condition:
 
 
 def _check_order(tokens: list[_Token]) -> None:
-    """Values and operators take turns."""
+    """Values and operators take turns; `len` has one name between its parentheses."""
     wants_value = True
     for index, token in enumerate(tokens):
         is_call = token.text == "(" and index > 0 and tokens[index - 1].text == _LENGTH
         if is_call:
+            inside = tokens[index + 1 : index + 3]
+            if [each.kind for each in inside] != ["name", "operator"] or inside[1].text != ")":
+                raise FilterError("--filter: len() takes one name")
             wants_value = True
             continue
         if token.kind != "operator":
@@ -200,18 +234,21 @@ def signed(kind: Type, expression: str) -> str:
     return f"(int64)({expression})"
 
 
-def _named(function: Traced, name: str) -> Shape | None:
-    for each in (*function.arguments, *function.results):
+def _named(function: Traced, name: str) -> tuple[Shape, bool] | None:
+    """The argument or result of a name, and whether it is a result."""
+    arguments = [(each, False) for each in function.arguments]
+    results = [(each, True) for each in function.results]
+    for each, is_result in (*arguments, *results):
         if each.name == name:
-            return each.shape
+            return each.shape, is_result
     if found := re.fullmatch(r"ret([1-9])?", name):
         index = int(found[1] or 1) - 1
-        if index < len(function.results):
-            return function.results[index].shape
-    for each in (*function.arguments, *function.results):
+        if index < len(results):
+            return results[index][0].shape, True
+    for each, is_result in (*arguments, *results):
         if isinstance(each.shape, shapes.Registers) and name in each.shape.names:
             leaf = each.shape.leaves[each.shape.names.index(name)]
-            return shapes.Scalar(types.Integer("uint64", 8, False), leaf)
+            return shapes.Scalar(types.Integer("uint64", 8, False), leaf), is_result
     return None
 
 

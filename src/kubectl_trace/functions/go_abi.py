@@ -77,7 +77,11 @@ def places_of(
             first, second = places(assumed, results, machine, in_registers=by_register)
             if hidden >= 0:
                 del first[hidden]
-            if _agree(first, function.parameters, machine, proven=hidden > 0 or not by_register):
+            must_tell = hidden > 0 or not by_register or (hidden == 0 and _is_method(function))
+            if _agree(first, function.parameters, machine, must_tell=must_tell):
+                if hidden >= 0 and _is_method(function) and not function.parameters[0].places:
+                    # Before or behind the dictionary: what comes later tells nothing of it.
+                    first[0] = Unknown("a generic method's receiver")
                 return first, second
             if not in_registers:
                 return first, second
@@ -90,6 +94,11 @@ def places_of(
     return told, [Unknown("debug information and Go's rules differ") for _ in results]
 
 
+def _is_method(function: Subprogram) -> bool:
+    """Whether a generic function is a method: main.(*List[...]).Push."""
+    return "]" in function.name and not function.name.endswith("]")
+
+
 def _hidden(function: Subprogram) -> Sequence[int]:
     """Where a hidden parameter may be: before all, behind the receiver; -1: there is none."""
     has_dictionary = any(each.name == DICTIONARY for each in function.parameters)
@@ -99,9 +108,9 @@ def _hidden(function: Subprogram) -> Sequence[int]:
 
 
 def _agree(
-    found: Sequence[Source], parameters: Sequence[Parameter], machine: int, *, proven: bool
+    found: Sequence[Source], parameters: Sequence[Parameter], machine: int, *, must_tell: bool
 ) -> bool:
-    """Whether debug information says nothing else. `proven`: it must say something at least."""
+    """Whether debug information says nothing else. `must_tell`: it must say something at least."""
     for source, parameter in zip(found, parameters, strict=True):
         if not parameter.places:
             continue
@@ -109,7 +118,7 @@ def _agree(
             told: Source = native_abi.by_debug_info(parameter.places, parameter.type, machine)
             if told != source:
                 return False
-            proven = False
+            must_tell = False
         elif isinstance(source, Words):
             if any(place.cfa_offset is not None for place in parameter.places):
                 return False
@@ -124,8 +133,8 @@ def _agree(
             if len(told_words) == len(source.words) and is_whole:
                 if told_words != list(source.words):
                     return False
-                proven = False
-    return not proven
+                must_tell = False
+    return not must_tell
 
 
 @dataclass

@@ -59,6 +59,13 @@ class _Registers:
         taken, self.free = self.free[:count], self.free[count:]
         return Words(tuple(map(sources.register, taken)))
 
+    def word(self) -> str:
+        """The next word, in a register or on the stack."""
+        found = self.words(1)
+        if found is not None and found.words[0] is not None:
+            return found.words[0]
+        return f"(uint64)*(uint64 *){self.memory(WORD).address}"
+
     def memory(self, size: int, align: int = WORD) -> Memory:
         """The next place on the stack."""
         self.stack += -self.stack % max(align, WORD)
@@ -96,7 +103,7 @@ def result(function: Subprogram, machine: int, symbol: str = "") -> Source:
         return Unknown("no result")
     if _is_changed(function, symbol):
         return Unknown(_CHANGED)
-    if _is_returned_in_memory(function, kind):
+    if _is_returned_in_memory(function, machine):
         if function.language == "Rust" and kind.size <= 2 * WORD:
             return Unknown(_NOT_FIXED)
         if machine != EM_X86_64:
@@ -106,7 +113,11 @@ def result(function: Subprogram, machine: int, symbol: str = "") -> Source:
         return Unknown(_NOT_FIXED)
     left = iter(registers)
     classes = _classes(kind, machine)
-    return Words(tuple(None if is_float else sources.register(next(left)) for is_float in classes))
+    if classes.count(_INTEGER) > len(registers):
+        return Unknown("in more registers than there are")
+    return Words(
+        tuple(sources.register(next(left)) if each == _INTEGER else None for each in classes)
+    )
 
 
 def raw(machine: int) -> list[tuple[str, str]]:
@@ -182,7 +193,7 @@ def _by_abi(function: Subprogram, machine: int) -> list[Source]:
     is_rust = function.language == "Rust"
     if is_rust and "closure" in function.linkage_name:
         registers.lost = "what a closure captured comes first, of which debug information is silent"
-    if function.returns is not None and _is_returned_in_memory(function, function.returns):
+    if function.returns is not None and _is_returned_in_memory(function, machine):
         if is_rust and function.returns.size <= 2 * WORD:
             registers.lost = _NOT_FIXED
         elif machine == EM_X86_64:
@@ -194,71 +205,94 @@ def _argument(parameter: Parameter, registers: _Registers, *, is_rust: bool) -> 
     kind = parameter.type
     if registers.lost:
         return Unknown(registers.lost)
-    if not kind.size:
-        if is_rust and isinstance(kind, types.Structure):
-            return Words(())  # a value without bytes is passed nowhere
+    if not kind.size and is_rust and isinstance(kind, types.Structure):
+        return Words(())  # a value without bytes is passed nowhere
+    if not kind.size or any(isinstance(each, types.Opaque) for _, each in _scalars(kind, 0)):
+        # Also a vector, which has registers of its own.
         registers.lost = f"after {parameter.name}, whose type is not known"
         return Unknown("its type is not known")
-    if is_rust and not _is_scalar_or_pair(kind):
-        if kind.size <= 2 * WORD:
-            registers.lost = _NOT_FIXED
-            return Unknown(_NOT_FIXED)
-        return _behind_pointer(registers)
+    if is_rust:
+        return _argument_of_rust(kind, registers)
     if isinstance(kind, types.Structure) and not kind.is_trivial:
         return _behind_pointer(registers)
-    if kind.size > 2 * WORD:
-        if registers.machine == EM_AARCH64 and not _is_float_group(kind):
+    if registers.machine == EM_AARCH64:
+        if kind.size > 2 * WORD and not _is_float_group(kind):
             return _behind_pointer(registers)
-        return registers.memory(kind.size, 16 if _is_long_double(kind) else WORD)
-    if _is_long_double(kind):
-        return registers.memory(kind.size, 16)
+    elif kind.size > 2 * WORD or _is_in_memory(kind):
+        return registers.memory(kind.size, 16 if _has_long_double(kind) else WORD)
     return _in_registers(kind, registers)
+
+
+def _argument_of_rust(kind: Type, registers: _Registers) -> Source:
+    if not _is_scalar_or_pair(kind):
+        if kind.size > 2 * WORD:
+            return _behind_pointer(registers)
+        registers.lost = _NOT_FIXED
+        return Unknown(_NOT_FIXED)
+    if kind.size <= WORD:
+        return _in_registers(kind, registers)
+    # The two words are arguments of their own: one may be in a register, the other not.
+    return Words(tuple(registers.word() for _ in range(2)))
 
 
 def _in_registers(kind: Type, registers: _Registers) -> Source:
     classes = _classes(kind, registers.machine)
-    integers, floats = classes.count(False), classes.count(True)
+    integers, floats = classes.count(_INTEGER), classes.count(_FLOAT)
+    is_wide = isinstance(kind, types.Integer) and kind.size > WORD
+    if registers.machine == EM_AARCH64 and is_wide and len(registers.free) % 2:
+        registers.words(1)  # C.8: it begins at an even register
     if floats > registers.floats or integers > len(registers.free):
+        if _NONE in classes:
+            registers.lost = "how a value with padding is aligned is not told"
+            return Unknown(registers.lost)
         if registers.machine == EM_AARCH64 and floats:
             registers.floats = 0
         elif registers.machine == EM_AARCH64:
             registers.free = []
-        return registers.memory(kind.size)
+        return registers.memory(kind.size, kind.size if is_wide else WORD)
     registers.floats -= floats
     words = registers.words(integers)
     assert words is not None
-    taken: Iterator[str | None] = iter(words.words)
-    return Words(tuple(None if is_float else next(taken) for is_float in classes))
+    taken = iter(words.words)
+    return Words(tuple(next(taken) if each == _INTEGER else None for each in classes))
 
 
 def _behind_pointer(registers: _Registers) -> Source:
-    words = registers.words(1)
-    if words is not None and words.words[0] is not None:
-        return Memory(words.words[0])
-    address = sources.number(registers.memory(WORD), 0, WORD)
-    assert address is not None
-    return Memory(address)
+    return Memory(registers.word())
 
 
-def _is_returned_in_memory(function: Subprogram, kind: Type) -> bool:
+def _is_returned_in_memory(function: Subprogram, machine: int) -> bool:
+    kind = function.returns
+    assert kind is not None
     if isinstance(kind, types.Structure) and not kind.is_trivial:
         return True
     if function.language == "Rust":
         return not _is_scalar_or_pair(kind) and kind.size > 0
-    return kind.size > 2 * WORD and not (isinstance(kind, types.Float) or _is_float_group(kind))
+    if isinstance(kind, types.Float):
+        return False
+    if machine == EM_AARCH64:
+        return kind.size > 2 * WORD and not _is_float_group(kind)
+    return kind.size > 2 * WORD or (isinstance(kind, types.Structure) and _is_in_memory(kind))
 
 
-def _classes(kind: Type, machine: int) -> list[bool]:
-    """For every 8 bytes of a value in registers, whether they are in a floating-point one."""
-    if machine == EM_AARCH64 and _is_float_group(kind):
-        return [True] * sum(1 for _ in _scalars(kind, 0))
-    words = max(1, -(-kind.size // WORD))
-    return [
-        all(isinstance(each, types.Float) for at, each in inside)
-        if (inside := [found for found in _scalars(kind, 0) if found[0] // WORD == word])
-        else False
-        for word in range(words)
-    ]
+_INTEGER, _FLOAT, _NONE = "integer", "float", "none"
+
+
+def _classes(kind: Type, machine: int) -> list[str]:
+    """Of which kind of register each 8 bytes of a value are; padding has none."""
+    if machine == EM_AARCH64:
+        if _is_float_group(kind):
+            return [_FLOAT] * sum(1 for _ in _scalars(kind, 0))
+        return [_INTEGER] * max(1, -(-kind.size // WORD))
+    scalars = list(_scalars(kind, 0))
+    classes = []
+    for begin in range(0, max(kind.size, 1), WORD):
+        inside = [
+            each for at, each in scalars if at < begin + WORD and begin < at + max(each.size, 1)
+        ]
+        is_float = all(isinstance(each, types.Float) for each in inside)
+        classes.append((_FLOAT if is_float else _INTEGER) if inside else _NONE)
+    return classes
 
 
 def _scalars(kind: Type, base: int, depth: int = 0) -> Iterator[tuple[int, Type]]:
@@ -282,8 +316,18 @@ def _is_float_group(kind: Type) -> bool:
     )
 
 
-def _is_long_double(kind: Type) -> bool:
-    return isinstance(kind, types.Float) and kind.size == 16 and "long double" in kind.name
+def _is_in_memory(kind: Type) -> bool:
+    """Whether AMD64 passes a value of two words at most on the stack all the same."""
+    return _has_long_double(kind) or any(
+        at % min(max(each.size, 1), WORD) for at, each in _scalars(kind, 0)
+    )
+
+
+def _has_long_double(kind: Type) -> bool:
+    return any(
+        isinstance(each, types.Float) and each.size == 16 and "long double" in each.name
+        for _, each in _scalars(kind, 0)
+    )
 
 
 def _is_scalar_or_pair(kind: Type) -> bool:

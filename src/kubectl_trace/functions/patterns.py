@@ -42,11 +42,11 @@ def parse(text: str) -> Pattern:
     if len(text) > 1 and text.startswith("/") and text.endswith("/"):
         try:
             return Pattern(text, re.compile(text[1:-1]), is_exact=False)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise PatternError(f"{text}: {error}") from error
     # Names of Go methods have a star and generic ones brackets of their own: main.(*T).F[...].
     is_exact = not re.search(r"[*?\[]", re.sub(r"\(\*|\[\.\.\.\]", "", text))
-    escaped = text.replace("[...]", "[[]...]").replace("[]", "[[]]")
+    escaped = re.sub(r"\[(?=\]|\.\.\.\])", "[[]", re.sub(r"\(\*(?=\w)", "([*]", text))
     return Pattern(text, re.compile(r"\A" + fnmatch.translate(escaped)), is_exact)
 
 

@@ -52,7 +52,7 @@ def call(text: str, context: Context) -> Call | None:
     head, *texts = text[len(context.marks.begin) :].split(context.marks.part)
     try:
         number, how, pid, tid, begun, took, *rest = head.split(",")
-        layout = context.layouts[int(number)]
+        layout = context.layouts[_natural(number)]
         ended = _ENDS[int(how)]
         numbers = [int(each, 16) for each in rest]
         stack = texts.pop() if layout.stack and texts else ""
@@ -68,8 +68,15 @@ def call(text: str, context: Context) -> Call | None:
             results=_values(layout.results, reader) if ended == RETURNED else (),
             stack=_frames(stack),
         )
-    except (ValueError, LookupError):
+    except (ValueError, LookupError, OverflowError):
         return None
+
+
+def _natural(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError(text)
+    return number
 
 
 def _of_runtime(text: str, context: Context) -> Call | None:
@@ -100,7 +107,9 @@ def unfinished(name: str, entries: object, context: Context) -> list[Call]:
     for key, value in entries.items() if isinstance(entries, dict) else ():
         number, who, _ = (*map(_as_number, str(key).split(",")), 0, 0)[:3]
         layout = context.layouts[number] if number < len(context.layouts) else None
-        if layout is None or layout.map != name or not isinstance(value, list):
+        if layout is None or layout.map != name or not isinstance(value, list) or not value:
+            continue
+        if layout.is_unsure:
             continue
         begun, *stored = value
         kept = dict(zip(layout.stored, stored, strict=False))

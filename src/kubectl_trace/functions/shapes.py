@@ -34,6 +34,8 @@ class Leaf:
 
     expression: str
     is_text: bool = False
+    is_result: bool = False
+    """It is read when the call returns, and no argument though it may be where one was."""
 
 
 @dataclass(frozen=True)
@@ -185,6 +187,8 @@ def shape(kind: Type, source: Source, limits: Limits, nested: int = 0) -> Shape:
 
 
 def _scalar(kind: Type, source: Source) -> Shape:
+    if isinstance(kind, types.Float) and (kind.size < 4 or "complex" in kind.name):
+        return Missing(kind.name, "a floating-point number of this kind is not read")
     expression = sources.number(source, 0, kind.size)
     if expression is None:
         is_float = isinstance(kind, types.Float) and isinstance(source, Words)
@@ -311,7 +315,8 @@ def _library_type(
     if head in _SMART_POINTERS:
         pointers = [(at, each) for at, _, each in flat if isinstance(each, types.Pointer)]
         if pointers:
-            offset, owned = pointers[0]
+            # The tuple of a unique_ptr and its deleter begins with the last part.
+            offset, owned = pointers[-1 if head == "unique_ptr" else 0]
             return shape(owned, sources.part(source, offset), limits, nested)
     if head == "vector":
         where = {name: (at, each) for at, name, each in flat}
@@ -585,7 +590,7 @@ def _text_value(each: Text, reader: Reader) -> Value:
             return Value(None, reader.null)
         is_cut = size >= each.most
         return Value(text, quoted(text, is_cut=is_cut), is_cut)
-    if size >= length:
+    if length <= min(size, each.most):
         return Value(text, quoted(text))
     # Longer than what is read, or with a zero byte in it.
     return Value(text, quoted(text, is_cut=True, rest=f" ({length} bytes)"), is_cut=True)
@@ -602,7 +607,7 @@ def _group_value(each: Group, reader: Reader) -> Value:
         return _tuple_value([part for _, part in found])
     if [name for name, _ in found] == [""]:
         data = found[0][1].data
-        return Value(data, f"&{inner}", found[0][1].is_cut)
+        return Value(data, f"&{inner}" if each.pointer else inner, found[0][1].is_cut)
     more = ", …" if each.has_more else ""
     is_cut = each.has_more or any(part.is_cut for _, part in found)
     return Value(data, f"{'&' if address else ''}{{{inner}{more}}}", is_cut)
@@ -667,7 +672,7 @@ def _interface_value(each: Interface, reader: Reader) -> Value:
     if not name:
         return Value({"data": f"{data:#x}"}, f"<type at {type_address:#x}>({data:#x})")
     if name in _TEXT_TYPES:
-        cut = len(text.encode(errors="surrogateescape")) < length
+        cut = length > min(len(text.encode(errors="surrogateescape")), each.most)
         shown = quoted(text, is_cut=cut)
         return Value({"type": name, "value": text}, f"{name}({shown})", cut)
     if name in _GO_NUMBERS:

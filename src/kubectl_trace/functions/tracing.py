@@ -62,8 +62,9 @@ def _native(
     # An exception that passes through a uretprobe ends the process: the unwinder finds the
     # kernel's return address where the caller's should be. And where a function goes on in
     # another one, that one's return is its own: only a uretprobe sees it.
-    by_sites = bool(sites) and (may_unwind or (is_all and not tails))
-    uses_uretprobe = not by_sites and not may_unwind
+    # Elsewhere it is one probe instead of several, and cheaper (benchmarks/README.md).
+    by_sites = may_unwind
+    uses_uretprobe = not may_unwind
     if described is not None:
         arguments = _arguments(
             described, native_abi.arguments(described, machine, function.symbol), limits
@@ -88,6 +89,7 @@ def _native(
         arguments=arguments,
         results=results,
         may_unwind=may_unwind,
+        ends_known=is_all or not by_sites,
     )
 
 
@@ -112,7 +114,7 @@ def _go(
     machine = binary.header.machine
     version = binary.go_version
     in_registers = go_abi.passes_in_registers(version, machine)
-    sites, tails, _ = _ends(binary, function)
+    sites, tails, is_all = _ends(binary, function)
     entry = function.address
     if code := binary.code(function):
         # Where the stack must grow the function begins anew: what comes after that check, once.
@@ -140,7 +142,7 @@ def _go(
         start=function.address,
         entry=entry,
         returns=sites,
-        tail_jumps=tails if sites else (),
+        tail_jumps=tails,
         uses_uretprobe=False,
         who=who,
         frame=frame,
@@ -148,6 +150,7 @@ def _go(
         arguments=arguments,
         results=results,
         may_unwind=True,
+        ends_known=is_all,
     )
 
 

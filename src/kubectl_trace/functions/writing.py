@@ -8,6 +8,8 @@ has its place.
 
 from __future__ import annotations
 
+import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -26,7 +28,13 @@ ENTERED, RETURNED, LEFT, TAIL = range(4)
 
 RATE, SKIPPED = "@calls_a_second", "@skipped"
 _SECONDS, _THIS_SECOND, _SHOWN_CALLS = "@second", "@this_second", "@shown"
-OWN_MAPS = frozenset((RATE, SKIPPED, _SECONDS, _THIS_SECOND, _SHOWN_CALLS))
+STOPPING = "@stopping"
+"""A map of the program's own: it ends when the value of the key 0 is another than 0."""
+OWN_PROBES = 3
+"""How many of its own a program has that is not for people."""
+_LOOK = 100
+"""Milliseconds between two looks at that."""
+OWN_MAPS = frozenset((RATE, SKIPPED, STOPPING, _SECONDS, _THIS_SECOND, _SHOWN_CALLS))
 """Maps that are no results: how many calls there were in this second, and how many of them
 `max_rate` passed over, among others."""
 RATE_WORD = "rate,"
@@ -34,6 +42,7 @@ _SECOND = 1_000_000_000  # nanoseconds
 
 # A stack of 512 bytes and maps' values bound what one call may hold.
 _MOST_LEAVES = 48
+_LONGEST_KEY = 60
 
 
 @dataclass(frozen=True)
@@ -69,11 +78,13 @@ class Traced:
     """Where it ends by going on in another function, whose return is not its own."""
     may_unwind: bool = False
     """It may be left without a return, by an exception or a panic."""
+    ends_known: bool = True
+    """`returns` and `tail_jumps` are all the ends that it has."""
 
     @property
     def returns_seen(self) -> bool:
         """Whether its returns can be traced."""
-        return bool(self.returns) or self.uses_uretprobe
+        return bool(self.returns or self.tail_jumps) or self.uses_uretprobe
 
     @property
     def probes(self) -> int:
@@ -109,6 +120,8 @@ class Layout:
     map: str
     """The name of that map; empty: calls are printed when they begin."""
     stack: bool
+    is_unsure: bool = False
+    """Of a call without an end it is not known whether it should be shown."""
 
 
 @dataclass(frozen=True)
@@ -162,7 +175,7 @@ def write(functions: Sequence[Traced], options: Options, marks: Marks | None) ->
     for number, function in enumerate(functions):
         writer = _Writer(number, function, options, marks)
         if writer.keeps:
-            signature = tuple("text" if leaf.is_text else "number" for leaf in writer.stored)
+            signature = tuple(map(_kind, writer.stored))
             dynamic = tuple(leaf.expression for leaf in writer.stored if _is_stack(leaf))
             writer.map = groups.setdefault((*signature, *dynamic), f"{_ENTERED}{len(groups) + 1}")
         layouts.append(writer.layout())
@@ -170,12 +183,28 @@ def write(functions: Sequence[Traced], options: Options, marks: Marks | None) ->
     return Written("".join(f"{probe}\n\n" for probe in probes).rstrip("\n") + "\n", tuple(layouts))
 
 
-def rate_probe(marks: Marks | None) -> str:
-    """The probe that tells how often functions are called; none in a program for people."""
+def own_probes(marks: Marks | None) -> str:
+    """Probes that tell how often functions are called, and end the program when it is told to stop.
+
+    A program for people has none. bpftrace throws away at SIGINT what it has not read yet (0.23,
+    src/bpftrace.cpp: perf_event_printer), but not what was there before an exit().
+    """
     if marks is None:
         return ""
     text = f"{marks.begin_in_source}{RATE_WORD}%lld"
-    return f'\ninterval:s:1\n{{\n\tprintf("{text}", {RATE});\n\t{RATE} = 0;\n}}\n'
+    return (
+        f"\nBEGIN\n{{\n\t{STOPPING}[(uint64)0] = (uint64)0;\n}}\n"
+        f"\ninterval:ms:{_LOOK}\n{{\n\tif ({STOPPING}[(uint64)0] != 0) {{ exit(); }}\n}}\n"
+        f'\ninterval:s:1\n{{\n\tprintf("{text}", {RATE});\n\t{RATE} = 0;\n}}\n'
+    )
+
+
+def _kind(leaf: Leaf) -> str:
+    """What leaves must have alike to be in one map: texts their size, too."""
+    if not leaf.is_text:
+        return "number"
+    size = leaf.expression.rpartition(", ")[2]
+    return f"text {size}" if re.fullmatch(r"\d+\)", size) else "text"
 
 
 def _is_stack(leaf: Leaf) -> bool:
@@ -218,7 +247,10 @@ class _Writer:
 
     def layout(self) -> Layout:
         stack = self._options.stack and self._options.show == "calls"
-        return Layout(self._function, self._arguments, self._results, self.stored, self.map, stack)
+        is_unsure = self._at_return or not self._function.ends_known
+        return Layout(
+            self._function, self._arguments, self._results, self.stored, self.map, stack, is_unsure
+        )
 
     def probes(self) -> Iterator[str]:
         function = self._function
@@ -228,7 +260,7 @@ class _Writer:
             return
         if function.returns:
             yield f"{self._points(function.returns)}\n{{\n{self._return(function.frame)}}}"
-        else:
+        elif function.uses_uretprobe:
             points = f'uretprobe:"{function.path}":{function.entry:#x}'
             yield f"{points}\n{{\n{self._return(function.frame_after)}}}"
         if function.tail_jumps:
@@ -253,13 +285,14 @@ class _Writer:
             values = "".join(f", {_number(leaf)}" for leaf in self.stored)
             # A tuple has two parts at least.
             kept = [f"{place} = (nsecs{values or ', (uint64)1'});"]
-            if self._function.may_unwind and self._options.show == "calls":
+            is_sure = self._function.ends_known and not self._at_return
+            if self._function.may_unwind and is_sure and self._options.show == "calls":
                 # Its place is taken anew: the call that had it has ended without a return.
                 kept.insert(0, f"$left = {place};")
                 left = self._say("$left", "0", LEFT)
                 kept.insert(1, f"if ($left.0 != 0) {{ {left} }}")
         elif self._options.show == "count":
-            kept = [f"@calls[{_literal(self._function.name)}] = count();"]
+            kept = [f"@calls[{_key_name(self._function.name)}] = count();"]
         else:
             kept = [self._say("", "0", ENTERED), *self._count_shown()]
         return _indented([*lines, *self._limited(kept)])
@@ -278,7 +311,7 @@ class _Writer:
     def _return(self, frame: str) -> str:
         place = f"{self.map}[{self._key(frame)}]"
         took = "(nsecs - $call.0)"
-        name = _literal(self._function.name)
+        name = _key_name(self._function.name)
         if self._options.show == "latency":
             lines = [f"@latency_ns[{name}] = hist({took});"]
         elif self._options.show == "count":
@@ -299,7 +332,7 @@ class _Writer:
         if self._options.show == "calls" and not self._at_return:
             lines = [self._say("$call", "(nsecs - $call.0)", TAIL), *self._count_shown()]
         elif self._options.show == "latency":
-            lines = [f"@latency_ns[{_literal(self._function.name)}] = hist(nsecs - $call.0);"]
+            lines = [f"@latency_ns[{_key_name(self._function.name)}] = hist(nsecs - $call.0);"]
         return self._ended(place, lines)
 
     @staticmethod
@@ -428,6 +461,15 @@ def _literal(text: str) -> str:
     """A name as a string of the program: names come from files that nobody vouches for."""
     escaped = _comment(text).replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
+
+
+def _key_name(name: str) -> str:
+    """A function's name as a map's key: 0.17 takes no string of more than 63 bytes."""
+    if len(name.encode()) > _LONGEST_KEY:
+        digest = hashlib.sha256(name.encode()).hexdigest()[:8]
+        start = name.encode()[: _LONGEST_KEY - 9].decode(errors="ignore")
+        name = f"{start}~{digest}"
+    return _literal(name)
 
 
 def _format_literal(text: str) -> str:

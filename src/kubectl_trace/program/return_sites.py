@@ -79,8 +79,13 @@ def _attach_point(point: AttachPoint, sites: Sites) -> Edit:
 def _results(program: Program, probe: Probe, sites: Sequence[Sites]) -> Iterator[Edit]:
     expressions = {each.result for each in sites}
     for part in filter(None, (probe.predicate, probe.block)):
+        before = ""
         for token in tokens(program.text, part):
-            if token.kind != "word" or token.text != _RETVAL:
+            if token.kind in ("space", "comment"):
+                continue
+            is_member = before in (".", ">")
+            before = token.text
+            if token.kind != "word" or token.text != _RETVAL or is_member:
                 continue
             if len(expressions) > 1 or "" in expressions:
                 raise ProgramError(

@@ -77,5 +77,5 @@ def duration(nanoseconds: int) -> str:
     for unit, size in (("s", 1e9), ("ms", 1e6), ("µs", 1e3)):
         if nanoseconds >= size:
             number = nanoseconds / size
-            return f"{number:.3g} {unit}" if number < 1000 else f"{number:.0f} {unit}"
+            return f"{number:.3g} {unit}" if number < 999.5 else f"{number:.0f} {unit}"
     return f"{nanoseconds} ns"

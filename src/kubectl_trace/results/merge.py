@@ -267,7 +267,11 @@ def _calls(node: Node, record: Record) -> Iterator[Result]:
     """The calls of a `call` record, each with the time when it began."""
     calls = record.data if isinstance(record.data, list) else [record.data]
     numbers = record.container if isinstance(record.container, list) else [record.container]
-    if len(numbers) == 1:
-        numbers = numbers * len(calls)
+    if len(numbers) != len(calls):
+        numbers = numbers[:1] * len(calls)
     for data, number in zip(calls, numbers, strict=True):
-        yield Result(data["time"], "call", data, *node.place(number))
+        time = data.get("time") if isinstance(data, dict) else None
+        if isinstance(time, int | float):
+            yield Result(time, "call", data, *node.place(number))
+        else:  # something that the traced program printed
+            yield Result(record.time, "call", data, node.name)

@@ -34,9 +34,11 @@ if TYPE_CHECKING:
 
 # 0.17 keeps a call's values on BPF's stack of 512 bytes, several times over: what has room there.
 _OLD_LIMITS = Limits(deep=0, string_size=24)
-_MANY_CALLS = 100_000
+_MANY_CALLS = 25_000
+"""A second: tracing slows a function that would be called more often than this."""
 _COST = 3e-6
-"""Seconds that a call takes longer, entry and return, at least (benchmarks/README.md)."""
+"""Seconds that a call takes longer, entry and return, at least: benchmarks/README.md has 20e-6 for
+a virtual machine on which each probe's interrupt alone is 10e-6."""
 _MAP_KEYS = 16384
 """Calls that may be under way at once."""
 _BUFFER_PAGES = 2048
@@ -110,7 +112,7 @@ def prepared(
         program, runtimes_seen, shown = _runtimes(of_runtimes, pids, options, marks, complain)
     except (filters.FilterError, patterns.PatternError) as error:
         raise RefusedError(str(error)) from error
-    text = written.text + program + writing.rate_probe(marks)
+    text = written.text + program + writing.own_probes(marks)
     if marks is None:
         shown |= {each.module.path: each.module.shown for each in found}
         return _for_people(trace, text, shown), None
@@ -239,7 +241,8 @@ def _find(
 
 
 def _means(pattern: Pattern, function: Function) -> bool:
-    return patterns.matching([pattern], (function.name, function.symbol))
+    names = (function.name, function.symbol, function.whole_name)
+    return patterns.matching([pattern], names)
 
 
 def _is_fragment(function: Function) -> bool:
@@ -362,7 +365,8 @@ class Reading:
         """What a printed text is; None: no call."""
         begin = self.context.marks.begin + writing.RATE_WORD
         if text.startswith(begin):
-            self._look_at_rate(int(text[len(begin) :]))
+            if (rate := text[len(begin) :]).isdecimal():
+                self._look_at_rate(int(rate))
             return []
         found = reading.call(text, self.context)
         return None if found is None else self._given(found, container)
@@ -398,7 +402,7 @@ class Reading:
         self._warned = True
         share = value * _COST * 100
         self.complain(
-            f"the functions are called {value:,} times a second; to be traced costs them some "
-            f"{_COST * 1e6:g} µs a call, {share:.0f} % of a CPU: --max-rate N shows N calls a "
-            "second, --count is cheapest"
+            f"the functions are called {value:,} times a second, which costs the program at least "
+            f"{_COST * 1e6:g} µs a call, {share:.0f} % of a CPU, on virtual machines several times "
+            "that: --count is cheapest; --max-rate spares the lines, not the probes"
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, BinaryIO
 
 from kubectl_trace.binary import debug_files, elf, usdt
@@ -108,7 +109,7 @@ def with_probes(pids: Sequence[int], provider: str, names: Collection[str]) -> l
         names: Some of them must be there.
     """
     found: dict[Identity, Module] = {}
-    mapped = ("libjvm.so", "libruby*", "libpython*", "libphp*")
+    mapped = ("libjvm.so", "libruby*.so*", "libpython*.so*", "libphp*.so*")
     for module in (*executables(pids), *_mapped(pids, mapped)):
         try:
             with files.opened(module.file) as file:
@@ -121,10 +122,19 @@ def with_probes(pids: Sequence[int], provider: str, names: Collection[str]) -> l
     return list(found.values())
 
 
-def _mapped(pids: Sequence[int], names: Iterable[str]) -> Iterator[Module]:
-    for name in names:
-        with contextlib.suppress(TraceError):
-            yield from libraries(pids, [name])
+def _mapped(pids: Sequence[int], names: Sequence[str]) -> Iterator[Module]:
+    """The libraries of these names that the processes have mapped."""
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/maps", "rb") as maps:
+                paths = {os.fsdecode(line.rstrip(b"\n").split(None, 5)[-1]) for line in maps}
+        except OSError:
+            continue
+        for path in sorted(paths):
+            name = path.rpartition("/")[2]
+            if path.startswith("/") and any(fnmatchcase(name, each) for each in names):
+                with contextlib.suppress(TraceError):
+                    yield from libraries([pid], [path])
 
 
 @dataclass

@@ -33,6 +33,7 @@ CLIENT_TIMEOUT = 30.0
 
 _SCOPE_MAP_PERIOD = 0.002  # seconds
 _LOOK_AGAIN = 1.0  # seconds
+_ASKED = 10.0  # seconds in which a program that is to end itself must have begun to
 _LONGEST_WAIT = 3600.0  # seconds: epoll takes no more than 2^31 milliseconds
 _CHUNK = 1 << 20  # bytes a read: a pipe's largest buffer
 
@@ -280,7 +281,23 @@ class Supervisor:
         self._writer.add("stopping", {"reason": reason})
         self._set_timer("grace", self._grace, lambda: self._kill(reason))
         self._translation.stopping()
-        self._signal(signal.SIGINT)
+        if not self._ask_to_stop():
+            self._signal(signal.SIGINT)
+
+    def _ask_to_stop(self) -> bool:
+        """Lets the program end itself, where it knows how: it gives all that it has printed."""
+        name = self._translation.stopping_map
+        if not name or not self._ready:
+            return False
+        try:
+            found = bpfmap.find(self._child.pid, name)
+            if found is None:
+                return False
+            found.set(0, 1)
+        except OSError:
+            return False
+        self._set_timer("asked", _ASKED, lambda: self._signal(signal.SIGINT))
+        return True
 
     def _kill(self, reason: str) -> None:
         if self._killed:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from kubectl_trace.functions.writing import OWN_PROBES, STOPPING
 from kubectl_trace.program import maps, syntax, tags
 from kubectl_trace.program.messages import Messages
 from kubectl_trace.results import dialect
@@ -56,7 +57,11 @@ class Translation:
     @property
     def hides_probes(self) -> bool:
         """Whether there are probes that the user did not write."""
-        return self._plan.hidden_probes > 0
+        return self._hidden_probes > 0
+
+    @property
+    def _hidden_probes(self) -> int:
+        return self._plan.hidden_probes + (OWN_PROBES if self._calls is not None else 0)
 
     @property
     def hidden_errors(self) -> list[str]:
@@ -94,13 +99,18 @@ class Translation:
             if output.type in MAPS and len(data) == 1 and self._prints is not None:
                 return self._prints.take(next(iter(data)), output)
             if output.type == "attached_probes":
-                data = {"probes": data["probes"] - self._plan.hidden_probes}
+                data = {"probes": data["probes"] - self._hidden_probes}
             elif data.get("filename") == self._path or "line" in data:
                 data = self._placed(data)
         given = Given(msgspec.structs.replace(output, data=data))
         if output.type == "lost_events" and self._prints is not None:
             return [given, *self._prints.lost()]
         return [given]
+
+    @property
+    def stopping_map(self) -> str:
+        """The map by which the program is told to end; empty: it is to be interrupted."""
+        return STOPPING if self._calls is not None else ""
 
     def attached(self) -> None:
         """All probes are there."""

@@ -58,7 +58,7 @@ class Machine:
 
     def text(self, expression: str) -> str:
         """A `str(pointer, size)`, as bpftrace's JSON has it once `dialect` has read it."""
-        assert expression.startswith("str(") and expression.endswith(")")
+        assert re.fullmatch(r"str\(.*\)", expression)
         pointer, _, size = expression[4:-1].rpartition(", ")
         most = min(self.number(size), self.most) - 1
         found = self.read(self.number(pointer), max(most, 0)).partition(b"\0")[0]

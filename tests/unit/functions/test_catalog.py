@@ -12,7 +12,7 @@ from kubectl_trace.functions.catalog import Binary
 from tests.unit.binary.dwarf.programs import compiler
 from tests.unit.binary.elf_fixtures import elf_file
 from tests.unit.binary.golang import go_fixtures
-from tests.unit.binary.golang.go_fixtures import go_program
+from tests.unit.functions.test_tracing import MOVE, go_binary
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,10 @@ __attribute__((noinline)) int guarded(Cart<int> &c, int n) {
   try { if (n > 5) throw n; return c.add(n); } catch (int) { return -1; }
 }
 }
-int main(int count, char **) { shop::Cart<int> c{count}; return shop::guarded(c, count) + c[count]; }
+int main(int count, char **) {
+  shop::Cart<int> c{count};
+  return shop::guarded(c, count) + c[count];
+}
 """
 
 
@@ -67,9 +70,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def binary(path: Path, debug: Path | None = None) -> Binary:
-    return Binary(
-        io.BytesIO(path.read_bytes()), io.BytesIO(debug.read_bytes()) if debug else None
-    )
+    return Binary(io.BytesIO(path.read_bytes()), io.BytesIO(debug.read_bytes()) if debug else None)
 
 
 def names(of: Binary, *texts: str) -> list[str]:
@@ -162,9 +163,7 @@ def test_where_no_symbol_covers_an_address_it_is_attached_to_by_its_offset(folde
         # bpftrace looks into the program itself only.
         binary(folder / "stripped", folder / "debug"),
     ):
-        assert found.attach_numbers([start]) == {
-            start: symbols.file_offset(found.segments, start)
-        }
+        assert found.attach_numbers([start]) == {start: symbols.file_offset(found.segments, start)}
 
 
 def test_between_two_functions_no_symbol_covers_an_address(folder: Path) -> None:
@@ -186,10 +185,10 @@ def test_only_files_that_say_what_to_do_with_exceptions_unwind(folder: Path) -> 
 
 
 def test_go_functions_have_the_ends_that_gos_own_table_says() -> None:
-    go = Binary(io.BytesIO(go_program("1.20")))
-    assert go.is_go
-    (found,) = go.functions([patterns.parse("main.(*Point).Move")])
-    assert (found.language, found.size) == ("Go", 32)
+    go = go_binary(b"\xc3")
+    assert (go.is_go, go.go_version) == (True, "go1.20.1")
+    (found,) = go.functions([patterns.parse(MOVE)])
+    assert (found.language, found.size, go.code(found)[:1]) == ("Go", 32, b"\xc3")
     assert names(go, "main.main") == ["main.main"]
     assert go.go_inlined(go_fixtures.INLINED) == ["main.main"]
     assert go.go_inlined("main.absent") is None
@@ -206,9 +205,7 @@ def test_what_is_no_elf_file_is_refused() -> None:
 
 
 def test_a_broken_debug_file_leaves_the_program_to_be_read(folder: Path) -> None:
-    broken = Binary(
-        io.BytesIO((folder / "whole").read_bytes()), io.BytesIO(b"\x7fELF" + bytes(60))
-    )
+    broken = Binary(io.BytesIO((folder / "whole").read_bytes()), io.BytesIO(b"\x7fELF" + bytes(60)))
     assert names(broken, "hidden") == ["hidden"]
     assert broken.debug_info is not None
 

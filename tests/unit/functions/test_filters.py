@@ -14,7 +14,7 @@ from kubectl_trace.functions.shapes import Limits
 from kubectl_trace.functions.sources import Memory, Unknown, register
 from kubectl_trace.functions.writing import Marks, Options, Parameter, Traced
 from kubectl_trace.program import syntax
-from kubectl_trace.program.tokens import tokens
+from kubectl_trace.program.tokens import Span, tokens
 from tests.unit.functions.test_shapes import (
     CHAR,
     COLOR,
@@ -170,8 +170,8 @@ def test_arguments_that_a_condition_needs_are_told() -> None:
         ("gone > 1", "can't be read: optimised out"),
         ("len(n) > 1", "slices and strings"),
         ("len(nothere)", "has no nothere"),
-        ("len(1)", "has no 1"),
-        ("len()", "out of place"),
+        ("len(1)", "takes one name"),
+        ("len()", "takes one name"),
         ("list > 1", "len(list)"),
         ("ret3", "has no ret3"),
         ("ret0", "has no ret0"),
@@ -217,7 +217,7 @@ def test_a_condition_that_can_not_be_is_refused_with_a_reason(text: str, message
         "reg",
         "str(n)",
         "n`",
-        "ｎ > 1",  # a fullwidth letter
+        "\uff4e > 1",  # a fullwidth n
         "n\u2028> 1",
         "n\0",
         "'n'",
@@ -236,7 +236,18 @@ def test_no_other_code_gets_in(text: str) -> None:
 
 WORDS = st.sampled_from(
     [
-        *("n", "big", "name", "q.id", "q->inner.n", "len(s)", "len(list)", "len", "ret", "duration"),
+        *(
+            "n",
+            "big",
+            "name",
+            "q.id",
+            "q->inner.n",
+            "len(s)",
+            "len(list)",
+            "len",
+            "ret",
+            "duration",
+        ),
         *("RED", "nil", "true", "1", "0x1f", '"a b"', r'"\""', '"/* }"', '"//"', "f", "gone"),
         *("(", ")", "&&", "||", "!", "==", "!=", "<", ">", "+", "-", "*", "/", "%", "&", "|", "^"),
         *("<<", ">>", ";", "{", "}", "$x", "@a", "//", "/*", "\n", "reg", "system", ",", "'", "\\"),
@@ -250,23 +261,27 @@ TEXTS = (
 OURS = {"uint64", "int64", "uint32", "int32", "int8", "reg", "str", "nsecs"}
 
 
+def check(error: FilterError) -> None:
+    assert str(error).startswith("--filter: ")
+
+
 @given(TEXTS)
 @example('name == "\r"')
 @example("len(1 + 2) > n")
-@settings(max_examples=400)
+@settings(max_examples=150)
 def test_any_text_is_refused_or_one_expression_of_values(text: str) -> None:
     try:
         condition = filters.parse(text)
         program = writing.write([FUNCTION], Options(condition=condition), Marks("m")).text
     except FilterError as error:
-        assert str(error).startswith("--filter: ")
+        check(error)
         return
     parsed = syntax.parse(program)
     assert len(parsed.probes) == 2
     if condition.needs_return(FUNCTION):
         assert parsed.probes[0].predicate is None
         begin = program.index("if (", program.index("$call.0 != 0") + 1)
-        span = syntax.Span(begin + 3, program.index(") {\n", begin) + 1)
+        span = Span(begin + 3, program.index(") {\n", begin) + 1)
     else:
         predicate = parsed.probes[0].predicate
         assert predicate is not None

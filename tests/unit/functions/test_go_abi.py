@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 from typing import Any
 
@@ -11,8 +12,10 @@ from kubectl_trace.binary import types
 from kubectl_trace.binary.dwarf import Parameter, Place
 from kubectl_trace.binary.elf import EM_AARCH64, EM_X86_64
 from kubectl_trace.binary.types import Structure, Type
-from kubectl_trace.functions import go_abi, sources
+from kubectl_trace.functions import go_abi, patterns, sources
+from kubectl_trace.functions.catalog import Binary
 from kubectl_trace.functions.sources import Memory, Source, Unknown, Words
+from tests.unit.binary.dwarf.programs import compiled, is_x86_64
 from tests.unit.functions.machine import Machine, is_right_or_unknown
 from tests.unit.functions.test_native_abi import function, registers, stack
 from tests.unit.functions.test_shapes import (
@@ -192,7 +195,7 @@ VALUES = SCALARS | arrays() | structures(SCALARS | arrays() | structures(SCALARS
 
 
 @given(st.lists(VALUES, max_size=8), st.booleans())
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_arguments_are_shown_as_what_they_are_or_not_at_all(
     samples: list[Sample], in_registers: bool
 ) -> None:
@@ -208,14 +211,12 @@ def test_arguments_are_shown_as_what_they_are_or_not_at_all(
 
 
 @given(st.lists(integers() | structures(integers()), max_size=6))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_structures_of_small_numbers_with_a_register_each_are_shown_whole(
     samples: list[Sample],
 ) -> None:
     machine = passed(samples, in_registers=True)
-    found, _ = go_abi.places(
-        [sample[0] for sample in samples], [], EM_X86_64, in_registers=True
-    )
+    found, _ = go_abi.places([sample[0] for sample in samples], [], EM_X86_64, in_registers=True)
     for (kind, _, value), place in zip(samples, found, strict=True):
         assert machine.shown(kind, place).data == value
 
@@ -232,9 +233,7 @@ def go(name: str, *parameters: tuple[str, str | None], results: int = 1, **optio
             each,
             INT,
             False,
-            None
-            if place is None
-            else ((Place(NUMBERS[place], None, 8),) if place else ()),
+            None if place is None else ((Place(NUMBERS[place], None, 8),) if place else ()),
         )
         for each, place in parameters
     )
@@ -283,15 +282,72 @@ def test_a_method_of_a_generic_type_may_have_it_behind_the_receiver() -> None:
     assert found == [BX, CX]
 
 
-@pytest.mark.parametrize("place", [None, ""])
-@pytest.mark.parametrize("other", [None, "", "cx"])
+@pytest.mark.parametrize(("place", "other"), [(None, None), ("", "cx")])
 def test_a_receiver_before_or_behind_a_hidden_parameter_is_unknown_where_nothing_tells(
     place: str | None, other: str | None
 ) -> None:
-    # Go 1.18 and 1.19 have it before the receiver, later ones behind it.
+    # Go 1.19 has it before the receiver, later ones behind it.
     found, _ = places_of(go("main.(*List[...]).Push", ("l", place), ("v", other)))
     assert isinstance(found[0], Unknown)
     assert found[1] == CX or isinstance(found[1], Unknown)
+
+
+GO_PROGRAM = """
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+type point struct{ x, y int32; name string }
+type List[T any] struct{ items []T }
+
+//go:noinline
+func (l *List[T]) Push(v T, n int) int { l.items = append(l.items, v); return n + len(l.items) }
+
+//go:noinline
+func many(a int8, s string, b []byte, p point, f float64, e error, m map[string]int) (int, error) {
+	fmt.Println(a, s, b, p, f, e, m)
+	return len(b), e
+}
+
+//go:noinline
+func stacked(a, b, c, d, e, f, g, h, i int, s string, j byte) (r [2]int, k int) {
+	fmt.Println(a, b, c, d, e, f, g, h, i, s, j)
+	return [2]int{a, b}, c
+}
+
+func main() {
+	n, _ := strconv.Atoi("7")
+	fmt.Println(many(1, "x", nil, point{1, 2, "p"}, 1.5, errors.New("e"), nil))
+	fmt.Println(stacked(1, 2, 3, 4, 5, 6, 7, 8, n, "s", 9))
+	fmt.Println((&List[string]{}).Push("a", n), (&List[int]{}).Push(1, n))
+}
+"""
+
+
+def test_arguments_are_where_gos_compiler_says_that_they_are() -> None:
+    binary = Binary(io.BytesIO(compiled("go", GO_PROGRAM, "go")))
+    if not go_abi.passes_in_registers(binary.go_version, EM_X86_64) or not is_x86_64():
+        pytest.skip("this Go passes arguments on the stack")
+    every = binary.functions([patterns.parse("/^(main|strconv|fmt|errors|sort|io)\\./")])
+    described = binary.described([each.address for each in every], 1)
+    compared = differing = 0
+    for each in described.values():
+        found, _ = places_of(each)
+        for parameter, source in zip(each.parameters, found, strict=True):
+            told = parameter.places or ()
+            names = [sources.dwarf_register(EM_X86_64, place.register or 0) for place in told]
+            if not told or any(place.register is None for place in told):
+                continue
+            assert not isinstance(source, Unknown), f"{each.name}: {parameter.name}"
+            if isinstance(source, Words) and len(source.words) == len(told):
+                compared += 1
+                wanted = [sources.register(name) if name else None for name in names]
+                differing += wanted != list(source.words)
+    assert (compared > 50, differing) == (True, 0)
 
 
 def test_the_frame_stays_the_same_when_the_stack_moves() -> None:

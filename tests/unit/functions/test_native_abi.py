@@ -14,7 +14,6 @@ import pytest
 from kubectl_trace.binary import types
 from kubectl_trace.binary.dwarf import DebugInfo, Parameter, Place, Subprogram
 from kubectl_trace.binary.elf import EM_AARCH64, EM_X86_64
-from kubectl_trace.binary.types import Member, Structure, Type
 from kubectl_trace.functions import native_abi, sources
 from kubectl_trace.functions.sources import IN_FLOAT_REGISTER, Memory, Source, Unknown, Words
 from tests.unit.binary.dwarf.programs import compiler
@@ -22,8 +21,10 @@ from tests.unit.functions.machine import Machine, is_right_or_unknown
 from tests.unit.functions.test_shapes import structure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
+
+    from kubectl_trace.binary.types import Type
 
 INT = types.Integer("int", 4, True)
 LONG = types.Integer("long", 8, True)
@@ -137,12 +138,37 @@ def test_a_structure_that_does_not_fit_goes_whole_and_leaves_the_registers_to_ot
     assert found[5:] == [stack(8), registers("r9"), stack(24)]
 
 
+def test_a_structure_of_two_words_on_the_stack_is_at_a_multiple_of_8() -> None:
+    found = amd64(*[LONG] * 7, PAIR, MIXED, LONG)
+    assert found[6:] == [stack(8), stack(16), stack(32), stack(48)]
+
+
 def test_a_hidden_pointer_to_the_result_comes_first() -> None:
     assert amd64(INT, returns=BIG) == [registers("si")]
     assert amd64(INT, returns=PAIR) == [registers("di")]
     assert amd64(INT, returns=LONG_DOUBLE) == [registers("di")]
     guarded = replace(structure(("a", INT)), is_trivial=False)
     assert amd64(INT, returns=guarded) == [registers("si")]
+
+
+@pytest.mark.parametrize("count", [3, 4])
+@pytest.mark.parametrize("kind", [DOUBLE, FLOAT])
+def test_floats_that_need_more_than_two_words_are_returned_in_memory(
+    kind: Type, count: int
+) -> None:
+    group = structure(*((f"m{number}", kind) for number in range(count)))
+    is_large = group.size > 16
+    assert amd64(INT, returns=group) == [registers("si" if is_large else "di")]
+    found = native_abi.result(function(returns=group), EM_X86_64)
+    assert found == (Memory(sources.register("ax")) if is_large else registers(None, None))
+
+
+def test_a_packed_structure_is_returned_in_memory() -> None:
+    members = types.Member("a", INT, 0), types.Member("b", LONG, 4)
+    packed = types.Structure("struct", "struct s", 12, members)
+    assert amd64(INT, returns=packed) == [registers("si")]
+    found = native_abi.result(function(returns=packed), EM_X86_64)
+    assert found == Memory(sources.register("ax"))
 
 
 def test_what_cpp_copies_by_its_own_code_is_behind_a_hidden_reference() -> None:
@@ -468,7 +494,7 @@ RARE = {
     "a float of 128 bits": Passed("__float128", "1.5Q", None),
     "an integer of 128 bits": Passed("__int128", "5", None),
 }
-WHERE = {
+WHERE: dict[str, Callable[[Passed], tuple[Passed, ...]]] = {
     "among registers": lambda rare: (LAST, rare, LAST, LAST),
     "on the stack": lambda rare: (*[LAST] * 7, rare, LAST, LAST),
     "across": lambda rare: (*[LAST] * 5, rare, LAST, LAST),
@@ -484,7 +510,7 @@ def signatures() -> list[tuple[Passed, ...]]:
 
 SIGNATURES = signatures()
 MOST = 1024
-SEEN = "long seen[8]; unsigned char stack_seen[%d]; long result[2]; char room[64];" % MOST
+SEEN = f"long seen[8]; unsigned char stack_seen[{MOST}]; long result[2]; char room[64];"
 STUB = f"""
 asm(".text\\nwritten:\\n"
     "mov %rdi, seen(%rip)\\nmov %rsi, seen+8(%rip)\\nmov %rdx, seen+16(%rip)\\n"
@@ -492,7 +518,10 @@ asm(".text\\nwritten:\\n"
     "mov %rsp, seen+48(%rip)\\nmov %rsp, %rsi\\nlea stack_seen(%rip), %rdi\\n"
     "mov ${MOST // 8}, %ecx\\nrep movsq\\nxor %eax, %eax\\nret\\n");
 extern "C" void written();
-static void say() {{ fwrite(seen, 8, 8, stdout); fwrite(stack_seen, 1, sizeof stack_seen, stdout); }}
+static void say() {{
+  fwrite(seen, 8, 8, stdout);
+  fwrite(stack_seen, 1, sizeof stack_seen, stdout);
+}}
 static void returned(void *f) {{
   asm volatile("call *%2" : "=a"(result[0]), "=d"(result[1]) : "r"(f), "D"(room)
                : "rcx", "rsi", "r8", "r9", "r10", "r11", "xmm0", "xmm1", "st", "memory");
@@ -611,7 +640,10 @@ def test_results_are_where_the_compiler_returns_them(ran: Ran) -> None:
 
 OPTIMISED = """
 volatile long sink;
-static __attribute__((noinline)) long scaled(long a, long k, long n) { sink = n + k; return a + n * k; }
+static __attribute__((noinline)) long scaled(long a, long k, long n) {
+  sink = n + k;
+  return a + n * k;
+}
 struct point { long x, y, unused; };
 static __attribute__((noinline)) long taken(struct point *p) { sink = p->x; return p->x * p->y; }
 int main(int c, char **v) {

@@ -26,9 +26,8 @@ def context(*functions: Traced, **options: Any) -> Context:
 def printed(number: int, how: int, *values: int, texts: tuple[str, ...] = ()) -> str:
     """A text as the program prints it."""
     numbers = "".join(f",{value & (1 << 64) - 1:x}" for value in values)
-    return (
-        f"{MARKS.begin}{number},{how},12,13,2500000000,1500{numbers}"
-        + "".join(f"{MARKS.part}{text}" for text in texts)
+    return f"{MARKS.begin}{number},{how},12,13,2500000000,1500{numbers}" + "".join(
+        f"{MARKS.part}{text}" for text in texts
     )
 
 
@@ -50,9 +49,7 @@ def test_a_call_that_returned_has_arguments_and_results() -> None:
     assert calls.line(found) == 'add(a=-5, name="hello") = 7 <1.5 µs>'
 
 
-@pytest.mark.parametrize(
-    ("how", "ended"), [(ENTERED, ""), (LEFT, calls.LEFT), (TAIL, calls.TAIL)]
-)
+@pytest.mark.parametrize(("how", "ended"), [(ENTERED, ""), (LEFT, calls.LEFT), (TAIL, calls.TAIL)])
 def test_a_call_without_a_return_has_no_results(how: int, ended: str) -> None:
     found = reading.call(printed(0, how, 1, 0), context())
     assert found is not None
@@ -81,7 +78,7 @@ def test_a_stack_comes_last_innermost_first() -> None:
 # What a traced program may put in.
 
 
-@given(st.text(st.characters() | st.sampled_from("\x1d\x1f,\n0")))
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from("\x1d\x1f,\n0")))
 def test_a_text_with_separators_in_it_is_one_text(text: str) -> None:
     found = reading.call(printed(0, RETURNED, 1, 0x10, 7, texts=(text,)), context())
     assert found is not None
@@ -112,10 +109,8 @@ HEADS = st.lists(
 @given(HEADS, st.lists(st.text(max_size=5), max_size=5), st.booleans())
 @example(["0", "1", "1", "1", "1" + "0" * 400, "0"], [], False)
 @example(["0", "1", "1", "1", "0", "0", "-1", "-1", "-1"], ["x"], True)
-@settings(max_examples=300)
-def test_no_text_with_our_marks_is_too_much(
-    head: list[str], texts: list[str], stack: bool
-) -> None:
+@settings(max_examples=100)
+def test_no_text_with_our_marks_is_too_much(head: list[str], texts: list[str], stack: bool) -> None:
     text = MARKS.begin + ",".join(head) + "".join(MARKS.part + each for each in texts)
     found = reading.call(text, context(stack=stack))
     if found is not None:
@@ -150,13 +145,17 @@ def test_a_call_that_has_not_returned_has_its_arguments() -> None:
 
 
 def test_keys_may_have_blanks_and_numbers_may_be_texts() -> None:
-    (found,) = unfinished({f"0, {12 << 32 | 13}, 1": ["2500000000", "-5", "18446744073709551615", ""]})
+    (found,) = unfinished(
+        {f"0, {12 << 32 | 13}, 1": ["2500000000", "-5", "18446744073709551615", ""]}
+    )
     assert (found.pid, found.time, found.arguments[0].value) == (12, 1002.5, -5)
 
 
 def test_of_a_goroutine_no_thread_is_told() -> None:
     found = context(GO)
-    (call,) = reading.unfinished(found.layouts[0].map, {"0,824633720832,1": [1, 5, 0, 0, ""]}, found)
+    (call,) = reading.unfinished(
+        found.layouts[0].map, {"0,824633720832,1": [1, 5, 0, 0, ""]}, found
+    )
     assert call.arguments[0].value == 5
     high = context(GO)
     (call,) = reading.unfinished(
@@ -196,7 +195,7 @@ JSON = st.recursive(
 @given(JSON | st.dictionaries(st.sampled_from(["0,1,1", "1,1,1"]), JSON), st.booleans())
 @example({"0,1,1": []}, False)
 @example({"0,1,1": [None]}, True)
-@settings(max_examples=200)
+@settings(max_examples=80)
 def test_no_map_is_too_much(entries: object, stack: bool) -> None:
     found = context(stack=stack)
     for name in ("@entered1", "@entered2", "@x", ""):

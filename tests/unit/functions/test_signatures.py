@@ -11,9 +11,7 @@ TEXT = types.Pointer("const char *", 8, types.Character("char", 1, True))
 
 
 def parameters(*named: tuple[str, types.Type], this: bool = False) -> tuple[Parameter, ...]:
-    return tuple(
-        Parameter(name, kind, this and name == "this", None) for name, kind in named
-    )
+    return tuple(Parameter(name, kind, this and name == "this", None) for name, kind in named)
 
 
 def of(language: str, *named: tuple[str, types.Type], **fields: Any) -> str:
@@ -27,9 +25,7 @@ def test_a_signature_in_c() -> None:
 
 
 def test_a_variadic_signature_says_so() -> None:
-    assert of("C", ("form", TEXT), returns=INT, is_variadic=True) == (
-        "int (const char *form, ...)"
-    )
+    assert of("C", ("form", TEXT), returns=INT, is_variadic=True) == ("int (const char *form, ...)")
 
 
 def test_the_object_of_a_method_is_no_parameter_of_its_signature() -> None:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from kubectl_trace.binary import elf
 from kubectl_trace.binary.elf import EM_AARCH64, EM_X86_64
 from kubectl_trace.functions import patterns, shapes, tracing
 from kubectl_trace.functions.catalog import Binary
-from kubectl_trace.functions.shapes import Known, Limits, Registers, Scalar
+from kubectl_trace.functions.shapes import Known, Limits, Missing, Registers, Scalar
 from tests.unit.binary.dwarf.programs import compiler, is_x86_64
-from tests.unit.binary.golang.go_fixtures import TEXT, go_program
+from tests.unit.binary.golang.go_fixtures import DATA, TEXT, go_program
 from tests.unit.functions.machine import Machine
 
 if TYPE_CHECKING:
@@ -27,31 +28,45 @@ NOINLINE int plain(int n, const char *name) {
   if (n < 0) { calls++; return name[0]; }
   return n + calls;
 }
+NOINLINE void nothing(void) { calls++; }
 NOINLINE int other(int n) { return n * 3 + calls; }
 NOINLINE int jumps(int n) { calls++; return other(n); }
+NOINLINE int both(int n) {
+  calls++;
+  if (n & 1) { calls *= n; nothing(); return calls / 7; }
+  calls += 5;
+  return other(n);
+}
 NOINLINE int chooses(int n) {
   switch (n) {
     case 0: return calls; case 1: return calls * 3; case 2: return calls - 7; case 3: return 5;
     case 4: return calls / 3; case 5: return calls % 7; case 6: return -calls; default: return n;
   }
 }
-int also(int n) __attribute__((alias("other")));
-NOINLINE void nothing(void) { calls++; }
-static __attribute__((noinline)) long scaled(long a, long k, long n) { calls = n + k; return a + n * k; }
+static __attribute__((noinline)) long scaled(long a, long k, long n) {
+  calls = n + k;
+  return a + n * k;
+}
 int main(int c, char **v) {
-  nothing();
-  return plain(c, v[0]) + jumps(c) + chooses(c) + other(c) + scaled(c, 7, c + 2) + scaled(c + 3, 7, c);
+  return both(c) + plain(c, v[0]) + jumps(c) + chooses(c) + other(c) + scaled(c, 7, c + 2)
+       + scaled(c + 3, 7, c);
 }
 """
-pytestmark = pytest.mark.skipif(not is_x86_64(), reason="what is compiled here is of another machine")
+pytestmark = pytest.mark.skipif(
+    not is_x86_64(), reason="what is compiled here is of another machine"
+)
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = tmp_path_factory.mktemp("tracing")
     # The same code as C++, with a table of exceptions in the file.
-    guarded = SOURCE + "int guarded(int n) { try { nothing(); return n; } catch (...) { return 1; } }"
-    throwing = guarded.replace("void nothing(void) {", "void nothing(void) { if (calls > 9) throw 1;")
+    guarded = (
+        SOURCE + "int guarded(int n) { try { nothing(); return n; } catch (...) { return 1; } }"
+    )
+    throwing = guarded.replace(
+        "void nothing(void) {", "void nothing(void) { if (calls > 9) throw 1;"
+    )
     (made / "p.c").write_text(SOURCE)
     (made / "p.cc").write_text(f'extern "C" {{ {throwing.partition("stdlib.h>")[2]} }}')
     flags = ("-O2", "-g", "-fno-pie", "-no-pie", "-fcf-protection=none")
@@ -74,16 +89,23 @@ def returns(path: Path, name: str) -> set[int]:
     command = ["objdump", "-d", "--no-show-raw-insn", f"--disassemble={name}", str(path)]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return {
-        int(line.partition(":")[0], 16) for line in said.splitlines() if line.split()[1:2] == ["ret"]
+        int(line.partition(":")[0], 16)
+        for line in said.splitlines()
+        if line.split()[1:2] == ["ret"]
     }
 
 
 def test_a_function_returns_where_its_instructions_say(folder: Path) -> None:
-    found = traced(folder / "c", "plain")
-    assert set(found.returns) == returns(folder / "c", "plain")
-    assert len(found.returns) >= 2
+    found = traced(folder / "cpp", "plain")
+    assert set(found.returns) == returns(folder / "cpp", "plain")
     assert not found.uses_uretprobe
     assert found.entry == found.start
+
+
+def test_where_nothing_unwinds_one_uretprobe_sees_all_returns(folder: Path) -> None:
+    found = traced(folder / "c", "plain")
+    assert found.uses_uretprobe
+    assert found.returns == found.tail_jumps == ()
 
 
 def test_arguments_and_results_have_their_types(folder: Path) -> None:
@@ -126,6 +148,7 @@ def test_nothing_has_a_uretprobe_in_a_file_through_which_exceptions_may_pass(
         assert found.may_unwind
         assert set(found.returns) == returns(folder / "cpp", name)
     assert len(traced(folder / "cpp", "jumps").tail_jumps) == 1
+    assert len(traced(folder / "cpp", "both").tail_jumps) == 1
     assert traced(folder / "cpp", "plain").tail_jumps == ()
 
 
@@ -178,24 +201,38 @@ MOVE = "main.(*Point).Move"
 AT = TEXT + 32 + 64 + 16 + 48 + 32 + 64
 
 
-def go_binary(code: bytes, machine: int = EM_X86_64, version: str = "1.20") -> Binary:
-    data = bytearray(go_program(version, machine))
+def go_file(code: bytes, machine: int = EM_X86_64, go: str = "go1.20.1") -> bytes:
+    """A Go program, stripped, whose `MOVE` has this code."""
+    data = bytearray(go_program("1.20", machine))
     before = b"\x90" * (AT - TEXT)
     at = data.index(before) + len(before)
     data[at : at + len(code)] = code
-    return Binary(io.BytesIO(bytes(data)))
+    file = io.BytesIO(bytes(data))
+    segments = elf.segments(file, elf.read_header(file))
+    (start,) = (each.offset for each in segments if each.address == DATA)
+    info = b"\xff Go buildinf:\x08\x02".ljust(32, b"\0") + bytes([len(go)]) + go.encode() + b"\0"
+    data[start + 0x800 : start + 0x800 + len(info)] = info
+    return bytes(data)
 
 
-def go_traced(code: bytes, machine: int = EM_X86_64) -> Traced:
-    binary = go_binary(code, machine)
+def go_binary(code: bytes, machine: int = EM_X86_64, go: str = "go1.20.1") -> Binary:
+    return Binary(io.BytesIO(go_file(code, machine, go)))
+
+
+def go_traced(
+    code: bytes, machine: int = EM_X86_64, go: str = "go1.20.1", *, has_types: bool = True
+) -> Traced:
+    binary = go_binary(code, machine, go)
     (function,) = binary.functions([patterns.parse(MOVE)])
     assert function.address == AT
-    return tracing.traced(binary, function, "/x", None, Limits())
+    return tracing.traced(binary, function, "/x", None, Limits(), has_types=has_types)
 
 
 def test_a_go_function_begins_behind_its_check_of_the_stack_and_has_no_uretprobe() -> None:
-    # cmp rsp, [r14 + 16]; jbe +24; …; ret
-    found = go_traced(b"\x49\x3b\x66\x10\x76\x16" + b"\x90" * 10 + b"\xc3" + b"\xcc" * 11)
+    # cmp rsp, [r14 + 16]; jbe to the end; …; ret; …; call runtime.morestack; jmp to the start
+    grow = b"\xe8" + bytes(4) + b"\xeb\xe0"
+    body = b"\x90" * 10 + b"\xc3" + b"\xcc" * 8
+    found = go_traced(b"\x49\x3b\x66\x10\x76\x13" + body + grow)
     assert (found.start, found.entry) == (AT, AT + 6)
     assert found.returns == (AT + 16,)
     assert (found.uses_uretprobe, found.may_unwind) == (False, True)
@@ -224,7 +261,9 @@ def test_of_a_stripped_go_function_registers_are_shown_and_texts_guessed() -> No
 
 
 def test_arm64s_returns_are_found() -> None:
-    found = go_traced(b"\x1f\x20\x03\xd5" * 3 + b"\xc0\x03\x5f\xd6" + b"\x00\x00\x20\xd4" * 4, EM_AARCH64)
+    found = go_traced(
+        b"\x1f\x20\x03\xd5" * 3 + b"\xc0\x03\x5f\xd6" + b"\x00\x00\x20\xd4" * 4, EM_AARCH64
+    )
     assert found.returns == (AT + 12,)
     assert found.who == 'reg("r28")'
 
@@ -233,3 +272,20 @@ def test_go_ends_know_the_first_results_register() -> None:
     binary = go_binary(b"\xc3" + b"\xcc" * 31)
     (function,) = binary.functions([patterns.parse(MOVE)])
     assert tracing.go_ends(binary, function, None) == tracing.GoEnds((AT,), 'reg("ax")')
+
+
+def test_before_1_17_arguments_are_on_the_stack_and_goroutines_in_thread_local_memory() -> None:
+    code = b"\xc3" + b"\xcc" * 31
+    found = go_traced(code, go="go1.16.15")
+    (arguments,) = found.arguments
+    assert isinstance(arguments.shape, Registers)
+    assert arguments.shape.names[0] == "stack+8"
+    assert "fsbase" in found.who
+    (results,) = found.results
+    assert isinstance(results.shape, Missing)
+    # Where the kernel's types are not known, it is the thread.
+    assert "tid" in go_traced(code, go="go1.16.15", has_types=False).who
+    assert go_traced(code, has_types=False).who == 'reg("r14")'
+    binary = go_binary(code, go="go1.16.15")
+    (function,) = binary.functions([patterns.parse(MOVE)])
+    assert tracing.go_ends(binary, function, None) == tracing.GoEnds((AT,), "")

@@ -122,6 +122,11 @@ def shown(results: list[Result]) -> list[tuple[str, Any]]:
         ("map", [1]),
         ("start", "forged"),
         ("scope", {"joined": 5}),
+        # A child of the program may print something like a record.
+        ("call", 5),
+        ("call", "x"),
+        ("call", {"function": "f"}),
+        ("call", {"time": "x"}),
     ],
 )
 def test_what_is_no_map_is_shown_at_once_with_its_node(kind: str, data: Any) -> None:
@@ -134,6 +139,24 @@ def test_a_text_is_shown_with_its_container() -> None:
     trace = Trace("a", members=(POD_A, POD_B))
     result = trace.merger.add("a", Record(5, 7.0, "printf", "hello\n", 3), 0.0)
     assert result == [Result(7.0, "printf", "hello\n", "a", "shop", "web-1", "nginx")]
+
+
+def test_a_call_is_shown_with_its_container_at_the_time_when_it_began() -> None:
+    trace = Trace("a", members=(POD_A, POD_B))
+    call = {"function": "f", "pid": 1, "tid": 2, "time": 3.5}
+    assert trace.merger.add("a", Record(5, 7.0, "call", call, 3), 0.0) == [
+        Result(3.5, "call", call, "a", "shop", "web-1", "nginx")
+    ]
+
+
+@pytest.mark.parametrize(("container", "pods"), [(1, ["web-0"] * 2), ([1, 3], ["web-0", "web-1"])])
+def test_joined_calls_are_a_result_each(container: int | list[int], pods: list[str]) -> None:
+    trace = Trace("a", members=(POD_A, POD_B))
+    joined = [{"function": "f", "pid": 1, "tid": 2, "time": time} for time in (3.5, 2.5)]
+    found = trace.merger.add("a", Record(5, 7.0, "call", joined, container), 0.0)
+    assert [(each.time, each.data, each.pod) for each in found] == [
+        (call["time"], call, pod) for call, pod in zip(joined, pods, strict=True)
+    ]
 
 
 def test_joined_texts_come_in_runs_of_one_container() -> None:

@@ -121,6 +121,42 @@ def test_lost_events_are_a_row() -> None:
     assert cells({"events": 7}, "lost_events") == [("", "", "", "", "", "7")]
 
 
+def test_a_call_is_a_row_an_argument_a_result_and_its_duration() -> None:
+    call = {
+        "function": "main.Add",
+        "pid": 1,
+        "tid": 2,
+        "time": 3.5,
+        "ended": "returned",
+        "duration": 1500,
+        "arguments": [
+            {"name": "n", "type": "int", "value": 5, "text": "5"},
+            {"name": "p", "type": "*T", "value": {"x": 1}, "text": "&{x=1}"},
+        ],
+        "results": [{"name": "", "type": "error", "value": None, "text": "nil"}],
+    }
+    assert cells(call, "call") == [
+        ("main.Add", "n", "argument", "", "", "5"),
+        ("main.Add", "p", "argument", "", "", '{"x":1}'),
+        ("main.Add", "", "result", "", "", "null"),
+        ("main.Add", "", "duration", "", "", "1500"),
+    ]
+
+
+def test_a_call_that_has_not_ended_has_no_duration() -> None:
+    assert cells({"function": "f", "pid": 1, "tid": 2, "time": 3.5}, "call") == [
+        ("f", "", "duration", "", "", "0")
+    ]
+
+
+@pytest.mark.parametrize(
+    "data", [5, "x", None, [], {}, {"function": "f", "arguments": 5}, {"arguments": [{}]}]
+)
+def test_what_is_no_call_though_it_says_so_is_json(data: object) -> None:
+    ((*_, value),) = cells(data, "call")
+    assert json.loads(value) == data
+
+
 @pytest.mark.parametrize("kind", ["start", "ready", "scope", "summary", "stderr", "note"])
 def test_what_is_about_the_run_is_no_row(kind: str) -> None:
     assert rows(Result(0.0, kind, {"a": 1})) == []

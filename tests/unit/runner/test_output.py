@@ -47,6 +47,43 @@ def test_texts_are_joined_but_not_over_a_map() -> None:
     assert writer.delivered == 4
 
 
+def test_calls_are_joined_but_not_with_texts() -> None:
+    first, second = {"function": "f", "time": 1.0}, {"function": "g", "time": 2.0}
+    records, writer = written(
+        Given(Output("call", first), 1),
+        Given(Output("call", second), 1),
+        Given(Output("printf", "a"), 1),
+        Given(Output("call", first), 1),
+        Given(Output("call", second), 2),
+        Given(Output("map", {"@a": 1})),
+        Given(Output("call", first), 3),
+    )
+    assert [(record.type, record.data, record.container) for record in records] == [
+        ("call", [first, second], 1),
+        ("printf", "a", 1),
+        ("call", [first, second], [1, 2]),
+        ("map", {"@a": 1}, 0),
+        ("call", first, 3),
+    ]
+    assert writer.delivered == 6 + 1
+
+
+def test_a_record_has_so_many_calls_and_no_more() -> None:
+    records, writer = written(*[Given(Output("call", {"function": "f"}), 1)] * 1001)
+    assert [len(record.data) for record in records] == [1000, 1]
+    assert isinstance(records[1].data, dict)
+    assert writer.delivered == 1001
+
+
+def test_calls_that_were_passed_over_are_lost_and_not_delivered() -> None:
+    records, writer = written(
+        Given(Output("rate_limit", {"events": 5})), Given(Output("rate_limit", {"events": 2}))
+    )
+    assert writer.lost == {"rate limit": 7}
+    assert writer.delivered == 0
+    assert len(records) == 2
+
+
 def test_a_print_of_nothing_is_told_but_not_counted() -> None:
     records, writer = written(Given(Output("map", {}), print=1), Given(Output("map", []), [], 2))
     assert [(record.data, record.container, record.print) for record in records] == [
