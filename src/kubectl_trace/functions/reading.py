@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kubectl_trace.functions import runtimes, shapes, writing
-from kubectl_trace.functions.shapes import Reader
+from kubectl_trace.functions import runtimes, shapes, values, writing
+from kubectl_trace.functions.values import Reader
 from kubectl_trace.results.call import LEFT, RETURNED, RUNNING, TAIL, Call, Value
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _reader(
 def _values(parameters: Sequence[Parameter], reader: Reader) -> tuple[Value, ...]:
     found = []
     for each in parameters:
-        value = shapes.value(each.shape, reader)
+        value = values.value(each.shape, reader)
         found.append(Value(each.name, each.shape.type_name, value.data, value.text, value.is_cut))
     return tuple(found)
 

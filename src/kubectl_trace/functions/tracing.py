@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from kubectl_trace.binary import elf, returns
 from kubectl_trace.binary.elf import EM_X86_64
 from kubectl_trace.binary.golang import prologue
-from kubectl_trace.functions import go_abi, native_abi, shapes, sources
+from kubectl_trace.functions import go_abi, native_abi, shapes, shaping, sources
 from kubectl_trace.functions.shapes import Leaf, Missing, Registers
 from kubectl_trace.functions.writing import Parameter, Traced
 
@@ -216,7 +216,7 @@ def _arguments(
             each.name,
             shapes.Known(each.type, each.constant)
             if each.constant is not None and not each.places
-            else shapes.shape(each.type, place, limits),
+            else shaping.shape(each.type, place, limits),
         )
         for each, place in zip(function.parameters, places, strict=True)
     )
@@ -226,7 +226,7 @@ def _parameters(
     named: Sequence[tuple[str, Type]], places: Sequence[Source], limits: Limits
 ) -> tuple[Parameter, ...]:
     return tuple(
-        Parameter(name, shapes.shape(kind, place, limits))
+        Parameter(name, shaping.shape(kind, place, limits))
         for (name, kind), place in zip(named, places, strict=True)
     )
 

@@ -6,15 +6,17 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from kubectl_trace.functions import shapes
-from kubectl_trace.functions.shapes import Limits, Reader
+from kubectl_trace.functions import shapes, shaping, values
+from kubectl_trace.functions.shapes import Limits
+from kubectl_trace.functions.values import Reader
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from kubectl_trace.binary.types import Type
-    from kubectl_trace.functions.shapes import Shape, Value
+    from kubectl_trace.functions.shapes import Shape
     from kubectl_trace.functions.sources import Source
+    from kubectl_trace.functions.values import Value
 
 WORD = (1 << 64) - 1
 HEAP = 0x7F00_0000_0000
@@ -70,14 +72,14 @@ class Machine:
         numbers = [self.number(leaf.expression) for leaf in every if not leaf.is_text]
         texts = [self.text(leaf.expression) for leaf in every if leaf.is_text]
         reader = Reader(iter(numbers), iter(texts), types, "nil")
-        found = shapes.value(shape, reader)
+        found = values.value(shape, reader)
         assert next(reader.numbers, None) is None, "a number was not taken"
         assert next(reader.texts, None) is None, "a text was not taken"
         return found
 
     def shown(self, kind: Type, source: Source, deep: int = 1, size: int = 64) -> Value:
         """What is shown of a value of this type at this place."""
-        return self.value(shapes.shape(kind, source, Limits(deep, size)))
+        return self.value(shaping.shape(kind, source, Limits(deep, size)))
 
 
 class _Parser:

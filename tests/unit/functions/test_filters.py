@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kubectl_trace.binary import types
-from kubectl_trace.functions import filters, shapes, writing
+from kubectl_trace.functions import filters, shapes, shaping, writing
 from kubectl_trace.functions.filters import FilterError
 from kubectl_trace.functions.shapes import Limits
 from kubectl_trace.functions.sources import Memory, Unknown, register
@@ -45,8 +45,8 @@ FUNCTION = traced(
         in_register("color", COLOR, "r13"),
         in_register("c", CHAR, "r14"),
         in_register("err", interface(), "r15", "ax"),
-        Parameter("f", shapes.shape(DOUBLE, Memory(register("sp")), Limits())),
-        Parameter("gone", shapes.shape(INT, Unknown("optimised out"), Limits())),
+        Parameter("f", shaping.shape(DOUBLE, Memory(register("sp")), Limits())),
+        Parameter("gone", shaping.shape(INT, Unknown("optimised out"), Limits())),
     ),
     results=(in_register("", INT, "ax"), in_register("", LONG, "bx")),
 )

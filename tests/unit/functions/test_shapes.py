@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kubectl_trace.binary import types
 from kubectl_trace.binary.types import Member, Structure, Type
-from kubectl_trace.functions import shapes
+from kubectl_trace.functions import shapes, shaping, values
 from kubectl_trace.functions.shapes import Limits, Missing
 from kubectl_trace.functions.sources import IN_FLOAT_REGISTER, Memory, Unknown, Words
 from tests.unit.functions.machine import Machine, in_words, is_right_or_unknown
@@ -190,7 +190,7 @@ def test_a_structure_is_shown_behind_as_many_pointers_as_are_followed(
 # Texts.
 
 
-def shown_text(content: bytes, size: int = 64, kind: str = "C") -> shapes.Value:
+def shown_text(content: bytes, size: int = 64, kind: str = "C") -> values.Value:
     machine = Machine(most=size + 1)
     address = machine.put(content + b"\0")
     if kind == "C":
@@ -247,7 +247,7 @@ def test_no_text_is_told_from_an_empty_one() -> None:
 
 @given(st.text(st.characters(), max_size=30))
 def test_quotes_within_a_text_do_not_end_it(text: str) -> None:
-    shown = shapes.quoted(text)
+    shown = values.quoted(text)
     assert shown.isprintable()
     inside = shown[1:-1].replace("\\\\", "")
     assert '"' not in inside.replace('\\"', "")
@@ -265,7 +265,7 @@ def test_quotes_within_a_text_do_not_end_it(text: str) -> None:
     ],
 )
 def test_what_does_not_print_is_escaped(text: str, shown: str) -> None:
-    assert shapes.quoted(text) == shown
+    assert values.quoted(text) == shown
 
 
 def test_an_array_of_characters_is_a_text_of_no_more_than_its_size() -> None:
@@ -378,7 +378,7 @@ def test_rusts_texts_and_slices_are_read_wherever_pointer_and_length_are() -> No
 
 
 def test_a_rust_text_of_a_layout_that_is_not_known_is_not_guessed() -> None:
-    found = shapes.shape(structure(("a", LONG), name="&str"), AT_DI, Limits())
+    found = shaping.shape(structure(("a", LONG), name="&str"), AT_DI, Limits())
     assert isinstance(found, Missing)
 
 
@@ -421,12 +421,12 @@ def interface(kind: str = "eface") -> Structure:
     return structure(("tab", pointer), ("data", pointer), name="error", kind=kind)
 
 
-def shown_interface(name: str, content: bytes, kind: str = "eface", size: int = 64) -> shapes.Value:
+def shown_interface(name: str, content: bytes, kind: str = "eface", size: int = 64) -> values.Value:
     machine = Machine(most=size + 1)
     described = machine.put(b"type")
     word = described if kind == "eface" else machine.put(struct.pack("<QQ", 1, described))
     in_words(machine, struct.pack("<QQ", word, machine.put(content)), REGISTERS)
-    shape = shapes.shape(interface(kind), IN_REGISTERS, Limits(1, size))
+    shape = shaping.shape(interface(kind), IN_REGISTERS, Limits(1, size))
     return machine.value(shape, lambda address: name if address == described else "")
 
 
@@ -456,7 +456,7 @@ def test_texts_in_interfaces_are_shown(name: str) -> None:
     in_words(machine, struct.pack("<QQ", described, data), REGISTERS)
     for size, text, is_cut in ((64, "not found", False), (4, "not ", True)):
         machine.most = size + 1
-        shape = shapes.shape(interface(), IN_REGISTERS, Limits(1, size))
+        shape = shaping.shape(interface(), IN_REGISTERS, Limits(1, size))
         found = machine.value(shape, {described: name}.__getitem__)
         assert (found.data, found.is_cut) == ({"type": name, "value": text}, is_cut)
 
@@ -495,7 +495,7 @@ def test_an_empty_interface_is_nil() -> None:
     ],
 )
 def test_of_what_can_not_be_had_the_reason_is_told(kind: Type, source: Any, reason: str) -> None:
-    found = shapes.shape(kind, source, Limits())
+    found = shaping.shape(kind, source, Limits())
     assert found == Missing(kind.name, reason)
     shown = Machine().value(found)
     assert (shown.data, shown.text) == (None, f"<unknown: {reason}>")
@@ -634,7 +634,7 @@ def test_a_structure_of_itself_ends() -> None:
     inner: Type = types.Opaque("struct node")
     for _ in range(20):
         inner = structure(("next", types.Pointer("struct node *", 8, inner)), name="struct node")
-    every = shapes.leaves(shapes.shape(inner, AT_DI, Limits(100, 64)))
+    every = shapes.leaves(shaping.shape(inner, AT_DI, Limits(100, 64)))
     assert len(every) < 20
 
 
@@ -672,7 +672,7 @@ def test_floats_that_json_does_not_have_are_texts(number: float) -> None:
 def test_numbers_are_shown_as_their_types_mean_them(
     kind: Type, raw: int, data: object, text: str
 ) -> None:
-    found = shapes.scalar(kind, raw)
+    found = values.scalar(kind, raw)
     assert (found.data, found.text) == (data, text)
 
 
@@ -695,7 +695,7 @@ def test_registers_are_shown_and_a_text_is_only_guessed_where_its_length_fits(
         ((0, shapes.Leaf("t", is_text=True)),),
         64,
     )
-    found = shapes.value(shape, shapes.Reader(iter(numbers), iter([text]), lambda _: ""))
+    found = values.value(shape, values.Reader(iter(numbers), iter([text]), lambda _: ""))
     assert {name: found.data[name] for name in shape.names} == {
         name: f"{number:#x}" for name, number in zip(shape.names, numbers, strict=True)
     }

@@ -8,7 +8,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kubectl_trace.binary import types
-from kubectl_trace.functions import filters, shapes, writing
+from kubectl_trace.functions import filters, shapes, shaping, writing
 from kubectl_trace.functions.shapes import Leaf, Limits, Registers
 from kubectl_trace.functions.sources import Memory, Unknown, Words, register
 from kubectl_trace.functions.writing import Marks, Options, Parameter, Traced
@@ -25,7 +25,7 @@ OWN = [["BEGIN"], ["interval:ms:100"], ["interval:s:1"]]
 
 def in_register(name: str, kind: types.Type, *registers: str) -> Parameter:
     source = Words(tuple(map(register, registers)))
-    return Parameter(name, shapes.shape(kind, source, Limits()))
+    return Parameter(name, shaping.shape(kind, source, Limits()))
 
 
 def traced(**fields: Any) -> Traced:
@@ -229,7 +229,7 @@ def test_without_arguments_none_are_read() -> None:
 def test_of_one_call_no_more_is_kept_than_fits() -> None:
     kind = structure(*((f"m{number}", INT) for number in range(12)))
     many = tuple(
-        Parameter(f"p{number}", shapes.shape(kind, Memory(register("di")), Limits()))
+        Parameter(f"p{number}", shaping.shape(kind, Memory(register("di")), Limits()))
         for number in range(10)
     )
     (layout,) = writing.write([traced(arguments=many)], Options(), MARKS).layouts
@@ -240,7 +240,7 @@ def test_of_one_call_no_more_is_kept_than_fits() -> None:
 
 
 def test_a_value_that_can_not_be_read_is_not_read() -> None:
-    missing = Parameter("x", shapes.shape(INT, Unknown("why"), Limits()))
+    missing = Parameter("x", shaping.shape(INT, Unknown("why"), Limits()))
     (layout,) = writing.write([traced(arguments=(missing,))], Options(), MARKS).layouts
     assert layout.stored == ()
 
