@@ -414,3 +414,26 @@ def test_whatever_the_path_the_file_is_the_containers(
     except (NotFoundError, UsageError):
         return
     assert set(found) <= {"/x", "/d/x", "/d/d/x"}
+
+
+def test_a_file_with_a_long_path_has_a_short_one_for_whom_its_descriptor_is_given(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / ("long" * 10)
+    path.write_bytes(b"content")
+    held = files.Held()
+    file = files.on_node(str(path))
+    short = held.path(file)
+    assert held.path(file) == short
+    assert len(short) <= 24
+    (fd,) = held.fds
+    done = subprocess.run(["cat", short], pass_fds=[fd], capture_output=True, check=True)
+    assert done.stdout == b"content"
+    held.close()
+    assert held.fds == []
+
+
+def test_a_short_path_stays_as_it_is() -> None:
+    held = files.Held()
+    assert held.path(files.on_node("/proc/self/exe")) == "/proc/self/exe"
+    assert held.fds == []
