@@ -31,6 +31,9 @@ class Limits:
     """How many pointers are followed into structures."""
     string_size: int = 64
     """Bytes of a text."""
+    counts_zero: bool = True
+    """The size that bpftrace's str() takes counts the zero byte that ends its result: not in
+    0.17."""
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Of whatever can't be read the reason is told, never a guess.
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TYPE_CHECKING
 
 from kubectl_trace.binary import types
@@ -83,15 +84,19 @@ def _text(name: str, pointer_at: Source, length_at: Source | None, limits: Limit
     if pointer is None or (length_at is not None and length is None):
         return Missing(name, "not in integer registers")
     most = limits.string_size
-    # The size that str takes counts the zero byte that ends its result.
-    size = f"{length} + 1" if length else str(most + 1)
+    taken = size(length, limits) if length else str(most + 1)
     return Text(
         name,
         Leaf(pointer),
         Leaf(length) if length else None,
-        Leaf(f"str({pointer}, {size})", is_text=True),
+        Leaf(f"str({pointer}, {taken})", is_text=True),
         most,
     )
+
+
+def size(length: str, limits: Limits) -> str:
+    """What str() takes for a text of that length."""
+    return f"{length} + 1" if limits.counts_zero else length
 
 
 def _pointer(kind: types.Pointer, source: Source, limits: Limits, nested: int) -> Shape:
@@ -108,7 +113,7 @@ def _pointer(kind: types.Pointer, source: Source, limits: Limits, nested: int) -
         return _text(kind.name, source, None, limits)
     if isinstance(to, types.Structure) and limits.deep > 0:
         inner = shape(
-            to, Memory(expression), Limits(limits.deep - 1, limits.string_size), nested + 1
+            to, Memory(expression), dataclasses.replace(limits, deep=limits.deep - 1), nested + 1
         )
         if isinstance(inner, Group):
             return Group(kind.name, inner.parts, Leaf(expression), inner.has_more)
@@ -276,7 +281,7 @@ def _slice(kind: types.Structure, source: Source, limits: Limits, nested: int) -
 def _elements(
     name: str, element: Type, pointer: str, length: str, limits: Limits, nested: int
 ) -> Shape:
-    shallow = Limits(0, limits.string_size)
+    shallow = dataclasses.replace(limits, deep=0)
     few = _MOST_ELEMENTS if isinstance(element, _SIMPLE) and element.size else 0
     inner = tuple(
         shape(element, Memory(sources.at(pointer, number * element.size)), shallow, nested + 1)
@@ -298,7 +303,7 @@ def _array(kind: types.Array, source: Source, limits: Limits, nested: int) -> Sh
         return Text(kind.name, Leaf(source.address), None, text, most)
     if not isinstance(element, _SIMPLE) or not element.size or kind.count < 0:
         return Missing(kind.name, "an array")
-    shallow = Limits(0, limits.string_size)
+    shallow = dataclasses.replace(limits, deep=0)
     inner = tuple(
         shape(element, sources.part(source, number * element.size), shallow, nested + 1)
         for number in range(min(kind.count, _MOST_ELEMENTS))
@@ -322,6 +327,6 @@ def _interface(kind: types.Structure, source: Source, limits: Limits) -> Shape:
         Leaf(data),
         Leaf(first),
         Leaf(length),
-        Leaf(f"str({first}, {length} + 1)", is_text=True),
+        Leaf(f"str({first}, {size(length, limits)})", is_text=True),
         limits.string_size,
     )

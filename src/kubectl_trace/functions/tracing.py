@@ -244,7 +244,13 @@ def _go_raw(registers: Sequence[tuple[str, str]], limits: Limits) -> tuple[Param
     names = tuple(name for name, _ in registers)
     leaves = tuple(Leaf(expression) for _, expression in registers)
     texts = tuple(
-        (index, Leaf(f"str({pointer.expression}, {length.expression} + 1)", is_text=True))
+        (
+            index,
+            Leaf(
+                f"str({pointer.expression}, {shaping.size(length.expression, limits)})",
+                is_text=True,
+            ),
+        )
         for index, (pointer, length) in enumerate(itertools.pairwise(leaves[:3]))
     )
     return (Parameter("", Registers(_RAW, names, leaves, texts, limits.string_size)),)
@@ -257,8 +263,8 @@ def at_entries(function: Traced) -> Traced:
         entry=function.start,
         returns=(),
         tail_jumps=(),
-        uses_uretprobe=function.uses_uretprobe
-        or (function.language != "Go" and not function.may_unwind),
+        uses_uretprobe=function.uses_uretprobe,
+        ends_known=False,
     )
 
 

@@ -134,6 +134,8 @@ def _text_value(each: Text, reader: Reader) -> Value:
     address = reader.number()
     length = reader.number() if each.length else None
     text = reader.string()
+    if length is not None:
+        text = _first(text, length)
     size = len(text.encode(errors="surrogateescape"))
     if length is None:
         if not address:
@@ -144,6 +146,12 @@ def _text_value(each: Text, reader: Reader) -> Value:
         return Value(text, quoted(text))
     # Longer than what is read, or with a zero byte in it.
     return Value(text, quoted(text, is_cut=True, rest=f" ({length} bytes)"), is_cut=True)
+
+
+def _first(text: str, length: int) -> str:
+    """So many bytes of a text: where more were read, they are of something else."""
+    data = text.encode(errors="surrogateescape")
+    return text if len(data) <= length else data[:length].decode(errors="surrogateescape")
 
 
 def _group_value(each: Group, reader: Reader) -> Value:
@@ -215,7 +223,7 @@ _GO_NUMBERS: dict[str, Type] = {
 
 def _interface_value(each: Interface, reader: Reader) -> Value:
     word, type_address, data, first, length = (reader.number() for _ in range(5))
-    text = reader.string()
+    text = _first(reader.string(), length)
     if not word:
         return Value(None, reader.null)
     name = reader.type_name(type_address)

@@ -13,7 +13,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from kubectl_trace.functions import filters, shapes
+from kubectl_trace.functions import filters, shapes, sources
 from kubectl_trace.functions.shapes import Leaf
 
 if TYPE_CHECKING:
@@ -286,7 +286,7 @@ class _Writer:
             # A tuple has two parts at least.
             kept = [f"{place} = (nsecs{values or ', (uint64)1'});"]
             is_sure = self._function.ends_known and not self._at_return
-            if self._function.may_unwind and is_sure and self._options.show == "calls":
+            if is_sure and self._options.show == "calls":
                 # Its place is taken anew: the call that had it has ended without a return.
                 kept.insert(0, f"$left = {place};")
                 left = self._say("$left", "0", LEFT)
@@ -317,7 +317,8 @@ class _Writer:
         elif self._options.show == "count":
             lines = [f"@calls[{name}] = count();"]
         elif self._options.show == "returns":
-            lines = [f"@returns[{name}, {self._returned()}] = count();"]
+            of, value = self._returned()
+            lines = [f"{of}[{name}, {value}] = count();"]
         else:
             lines = [self._say("$call", took, RETURNED), *self._count_shown()]
         if self._condition and self._at_return:
@@ -347,18 +348,21 @@ class _Writer:
             ]
         )
 
-    def _returned(self) -> str:
-        """The first result as a key of a map."""
+    def _returned(self) -> tuple[str, str]:
+        """A map, and the first result as a key of it: values of several types have one each."""
         for each in self._function.results:
             match each.shape:
                 case shapes.Scalar(type=kind, leaf=leaf):
-                    return filters.signed(kind, leaf.expression)
+                    value = filters.signed(kind, leaf.expression)
+                    if kind.size == sources.WORD and value.startswith("(uint64)"):
+                        return "@returns_unsigned", value
+                    return "@returns", value.replace("(uint64)", "(int64)", 1)
                 case shapes.Text(text=leaf):
-                    return leaf.expression
+                    return "@returns_text", leaf.expression
                 case shapes.Registers(leaves=(leaf, *_)):
-                    return f"(uint64)({leaf.expression})"
+                    return "@returns_unsigned", f"(uint64)({leaf.expression})"
                 case shapes.Interface(word=leaf):
-                    return f"(uint64)({leaf.expression} != 0)"
+                    return "@returns", f"(int64)({leaf.expression} != 0)"
         raise filters.FilterError(
             f"{self._function.name} has no result that can be counted by its value"
         )
@@ -420,7 +424,8 @@ class _Writer:
                     leaf, text = next(ends)
                     given.append(text)
                     parts.append("%s" if leaf.is_text else "%llx")
-                shown.append(f"{_format_literal(each.name)}={':'.join(parts) or '?'}")
+                name = f"{_format_literal(each.name)}=" if _is_named(each) else ""
+                shown.append(f"{name}{':'.join(parts) or '?'}")
             return ", ".join(shown)
 
         text = f"{_format_literal(self._function.name)}({form(self._arguments)})"
@@ -431,6 +436,10 @@ class _Writer:
             text += "%s"
             given.append(stack)
         return f'printf("{", ".join(["%d/%d " + text])}\\n", {", ".join(["pid", "tid", *given])});'
+
+
+def _is_named(parameter: Parameter) -> bool:
+    return bool(parameter.name) and not parameter.name.startswith("~")
 
 
 def _bounded(parameters: tuple[Parameter, ...]) -> tuple[Parameter, ...]:

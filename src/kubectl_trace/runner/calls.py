@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from kubectl_trace.trace import Calls, Trace
 
 # 0.17 keeps a call's values on BPF's stack of 512 bytes, several times over: what has room there.
-_OLD_LIMITS = Limits(deep=0, string_size=24)
+_OLD_LIMITS = Limits(deep=0, string_size=24, counts_zero=False)
 _MANY_CALLS = 25_000
 """A second: tracing slows a function that would be called more often than this."""
 _COST = 3e-6

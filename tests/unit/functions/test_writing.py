@@ -173,9 +173,13 @@ def test_a_tail_jump_ends_a_call_without_a_result() -> None:
     assert "delete(" in block(text, 2)
 
 
-def test_a_call_that_unwinds_is_found_by_the_next_that_has_its_place() -> None:
+def test_a_call_without_a_return_is_found_by_the_next_that_has_its_place() -> None:
     assert f"0,{writing.LEFT}," in block(written(GO), 0)
-    assert f"0,{writing.LEFT}," not in written(traced())
+    assert f"0,{writing.LEFT}," in block(written(traced()), 0)
+
+
+def test_where_not_all_ends_are_known_nothing_is_said_to_have_none() -> None:
+    assert f"0,{writing.LEFT}," not in written(traced(ends_known=False))
 
 
 def test_where_returns_are_not_known_what_needs_them_is_refused() -> None:
@@ -268,16 +272,17 @@ def test_a_count_needs_no_return() -> None:
 
 
 def test_results_are_counted_by_what_can_be_a_key() -> None:
-    for result, key in (
-        (in_register("", TEXT, "ax"), 'str(reg("ax"), 65)'),
-        (in_register("err", interface(), "ax", "bx"), '(uint64)(reg("ax") != 0)'),
+    for result, of, key in (
+        (in_register("", TEXT, "ax"), "@returns_text", 'str(reg("ax"), 65)'),
+        (in_register("err", interface(), "ax", "bx"), "@returns", '(int64)(reg("ax") != 0)'),
         (
             Parameter("", Registers("r", ("rax",), (Leaf('reg("ax")'),))),
+            "@returns_unsigned",
             '(uint64)(reg("ax"))',
         ),
     ):
         text = written(traced(results=(result,)), show="returns")
-        assert f'@returns["add", {key}] = count();' in text
+        assert f'{of}["add", {key}] = count();' in text
         checked(text)
 
 
@@ -422,7 +427,7 @@ def test_long_names_are_keys_that_every_bpftrace_takes(show: str) -> None:
 def test_a_program_for_people_prints_names_and_has_no_marks() -> None:
     text = written(marks=None)
     assert "\\x1d" not in text
-    assert 'printf("%d/%d add(a=%llx, name=%llx:%s) = =%llx <%lld ns>\\n"' in text
+    assert 'printf("%d/%d add(a=%llx, name=%llx:%s) = %llx <%lld ns>\\n"' in text
     checked(text)
 
 
