@@ -292,7 +292,7 @@ def _latency_program(pid: int, function: str, way: Callable[[Traced], Traced]) -
         traced = tracing.traced(
             binary, found, module.path, described.get(found.address), Limits(0, 64)
         )
-        (attached,) = tracing.attached(binary, [traced])
+        ((attached,), _) = tracing.attached(binary, [traced])
         return writing.write([way(attached)], writing.Options(show="latency"), None).text
 
 

@@ -147,6 +147,8 @@ def _calls(arguments: argparse.Namespace) -> Calls:
     if not 1 <= arguments.string_size <= 1000:
         raise UsageError("--string-size must be from 1 to 1000")
     show = next((name for name in ("latency", "count", "returns") if getattr(arguments, name)), "")
+    if arguments.watch and not show:
+        raise UsageError("--watch is a view of maps: --latency, --count or --returns")
     for flag in ("max", "stack", "no_returns"):
         if show and getattr(arguments, flag):
             raise UsageError(f"--{flag.replace('_', '-')} is for lines, --{show} shows a map")

@@ -206,6 +206,7 @@ def _json(functions: list[dict[str, Any]], *, is_wide: bool) -> None:
 
 
 def _table(functions: list[dict[str, Any]], *, is_wide: bool) -> None:
+    from kubectl_trace.results.call import printable
     from kubectl_trace.results.terminal import escape
 
     head = ["NAME", "FILE", "OFFSET", "LANGUAGE"]
@@ -227,6 +228,7 @@ def _table(functions: list[dict[str, Any]], *, is_wide: bool) -> None:
         rows.append([*row, each.get("signature") or "-"])
     widths = [max((len(row[column]) for row in rows), default=0) for column in range(len(head) - 1)]
     for row in rows:
+        row = list(map(printable, row))
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         line = "   ".join([*cells, row[-1]]).rstrip()
         print(escape(line) if sys.stdout.isatty() else line)

@@ -13,7 +13,7 @@ from kubectl_trace.binary.golang import build_info, pclntab
 from kubectl_trace.functions import patterns as matching
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from kubectl_trace.binary.dwarf import DebugInfo, Inlined, Subprogram
     from kubectl_trace.functions.patterns import Pattern
@@ -112,10 +112,10 @@ class Binary:
 
     def _go_functions(self, wanted: Sequence[Pattern]) -> list[Function]:
         def is_wanted(name: bytes) -> bool:
-            return not wanted or matching.matching(wanted, (name.decode(errors="replace"),))
+            return matching.matching(wanted, (name.decode(errors="replace"),))
 
         try:
-            table = pclntab.FunctionTable(self.file)
+            table = self._go_table
             if wanted and all(each.is_exact for each in wanted):
                 found = [one for each in wanted for one in table.every(each.text)]
                 return [
@@ -123,7 +123,7 @@ class Binary:
                 ]
             return [
                 Function(each.name, each.name, each.address, each.size, "Go")
-                for each in table.functions(is_wanted)
+                for each in table.functions(is_wanted if wanted else None)
             ]
         except elf.MalformedError:
             return []
@@ -188,7 +188,7 @@ class Binary:
         if not self.is_go:
             return None
         try:
-            table = pclntab.FunctionTable(self.file)
+            table = self._go_table
             if not table.mentions(name):
                 return None
             return [each.name for each in table.inlined_in(name)]
@@ -220,24 +220,66 @@ class Binary:
         """The part of the function that the compiler has put elsewhere; None: there is none."""
         return self._cold_parts.get(function.symbol)
 
+    def is_go_assembly(self, function: Function) -> bool:
+        """Whether a Go function is in assembly, which has a calling convention of its own."""
+        try:
+            return self._go_table.is_assembly(function.address)
+        except elf.MalformedError:
+            return False
+
+    @cached_property
+    def _go_table(self) -> pclntab.FunctionTable:
+        return pclntab.FunctionTable(self.file)
+
     def attach_numbers(self, addresses: Collection[int]) -> dict[int, int]:
         """The numbers by which bpftrace attaches to these addresses (`uprobe:FILE:NUMBER`).
 
-        Where a symbol of the file's covers an address, it is the address, else the offset in the
-        file: seen with 0.17, 0.23.2 and 0.27.1 (src/attached_probe.cpp, resolve_offset_uprobe).
+        bpftrace takes a number that a symbol covers for an address, and attaches to the first
+        symbol of that name, so many bytes further; else it is an offset in the file (0.17 to 0.27,
+        src/attached_probe.cpp: resolve_offset_uprobe). Addresses that it can't be told so are left
+        out: it would attach to something else.
         """
-        wanted = sorted(set(addresses))
-        covered: set[int] = set()
+        offsets = {
+            address: symbols.file_offset(self.segments, address) for address in set(addresses)
+        }
+        numbers = {*offsets, *(each for each in offsets.values() if each is not None)}
+        covering = self._covering(numbers)
+        several = self._of_several({name for name, _ in covering.values()})
+        found = {}
+        for address, offset in offsets.items():
+            if address in covering and covering[address][0] not in several:
+                found[address] = address
+            elif offset is not None and offset not in covering:
+                found[address] = offset
+        return found
+
+    def _covering(self, numbers: Collection[int]) -> dict[int, tuple[str, int]]:
+        """The symbols that cover these numbers, taken for addresses: names and addresses."""
+        wanted = sorted(numbers)
+        found: dict[int, tuple[str, int]] = {}
         try:
-            for symbol in symbols.functions(self.file):
+            for symbol in self._own_symbols():
                 at = bisect.bisect_left(wanted, symbol.address)
                 while at < len(wanted) and wanted[at] < symbol.address + symbol.size:
-                    covered.add(wanted[at])
+                    found.setdefault(wanted[at], (symbol.name, symbol.address))
                     at += 1
         except elf.MalformedError:
             pass  # bpftrace does not read on either
-        found = {}
-        for address in wanted:
-            offset = symbols.file_offset(self.segments, address)
-            found[address] = address if address in covered or offset is None else offset
         return found
+
+    def _of_several(self, names: Collection[str]) -> set[str]:
+        """Those of the names that symbols at several addresses have."""
+        wanted = {name.encode(errors="surrogateescape") for name in names}
+        places: dict[str, set[int]] = {}
+        try:
+            for symbol in self._own_symbols(lambda name: name in wanted):
+                places.setdefault(symbol.name, set()).add(symbol.address)
+        except elf.MalformedError:
+            pass
+        return {name for name, found in places.items() if len(found) > 1}
+
+    def _own_symbols(
+        self, wanted: Callable[[bytes], object] | None = None
+    ) -> Iterator[symbols.Symbol]:
+        yield from symbols.functions(self.file, wanted)
+        yield from symbols.resolvers(self.file, wanted)

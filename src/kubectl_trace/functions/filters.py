@@ -272,7 +272,9 @@ def _comparable(found: Shape, refer: Callable[[Leaf], str], name: str) -> str:
             raise FilterError(
                 f"--filter: {name} is a floating-point number, which BPF can't compare"
             )
-        case shapes.Scalar(type=kind, leaf=leaf):
+        case shapes.Scalar(type=kind, leaf=leaf, bits=bits):
+            if bits and getattr(kind, "is_signed", False):
+                return f"((int64)({refer(leaf)} << {64 - bits}) >> {64 - bits})"
             return signed(kind, refer(leaf))
         case shapes.Text(text=leaf):
             return refer(leaf)

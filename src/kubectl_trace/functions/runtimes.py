@@ -74,8 +74,8 @@ RUNTIMES = (
         "java",
         "hotspot",
         (("method__entry", "method__return"),),
-        "str(arg3, arg4 + 1)",
-        owner="str(arg1, arg2 + 1)",
+        "str(arg3, arg4{zero})",
+        owner="str(arg1, arg2{zero})",
         joint=".",
         note=f"Java: {_SILENT}; it must run with -XX:+ExtendedDTraceProbes",
     ),
@@ -148,7 +148,13 @@ def _matches(expression: str, pattern: str) -> str:
 
 
 def write(
-    number: int, path: str, wanted: Sequence[Wanted], options: Options, marks: Marks | None
+    number: int,
+    path: str,
+    wanted: Sequence[Wanted],
+    options: Options,
+    marks: Marks | None,
+    *,
+    counts_zero: bool = True,
 ) -> str:
     """The probes that see calls of these functions of one runtime.
 
@@ -158,6 +164,7 @@ def write(
         wanted: The functions, all of one runtime.
         options: What is to be seen; without conditions.
         marks: As `writing.write`.
+        counts_zero: As `shapes.Limits`.
 
     Raises:
         PatternError: the runtime does not tell what is asked for.
@@ -166,11 +173,14 @@ def write(
     if options.condition is not None or options.show == "returns":
         what = "--filter" if options.condition is not None else "--returns"
         raise PatternError(f"{what}: {runtime.note}")
-    return "\n\n".join(
+    if options.max_rate:
+        raise PatternError(f"--max-rate is not for functions of {runtime.name}")
+    text = "\n\n".join(
         probe
         for pair in runtime.probes
         for probe in _pair(number, path, pair, wanted, options, marks)
     )
+    return text.replace("{zero}", " + 1" if counts_zero else "")
 
 
 def _pair(
@@ -189,7 +199,8 @@ def _pair(
     rate = [f"{RATE} += 1;"] if marks else []
     if options.show == "count":
         lines = [*rate, f"@calls[{_name(runtime)}] = count();"]
-        yield _probe(entry, predicate, lines)
+        # CPython 3.11 tells of returns only.
+        yield _probe(after, predicate, lines)
         return
     if not options.returns and options.show == "calls":
         yield _probe(entry, predicate, [*rate, _say(number, runtime, ENTERED, "0", options, marks)])

@@ -62,9 +62,8 @@ def _native(
     # An exception that passes through a uretprobe ends the process: the unwinder finds the
     # kernel's return address where the caller's should be. And where a function goes on in
     # another one, that one's return is its own: only a uretprobe sees it.
-    # Elsewhere it is one probe instead of several, and cheaper (benchmarks/README.md).
-    by_sites = may_unwind
-    uses_uretprobe = not may_unwind
+    by_sites = may_unwind or (bool(sites) and is_all and not tails)
+    uses_uretprobe = not by_sites
     if described is not None:
         arguments = _arguments(
             described, native_abi.arguments(described, machine, function.symbol), limits
@@ -89,7 +88,8 @@ def _native(
         arguments=arguments,
         results=results,
         may_unwind=may_unwind,
-        ends_known=is_all or not by_sites,
+        # The kernel forgets uretprobes of recursion deeper than 64, and where stacks are switched.
+        ends_known=is_all and by_sites,
     )
 
 
@@ -113,13 +113,17 @@ def _go(
 ) -> Traced:
     machine = binary.header.machine
     version = binary.go_version
-    in_registers = go_abi.passes_in_registers(version, machine)
+    is_assembly = binary.is_go_assembly(function)
+    in_registers = go_abi.passes_in_registers(version, machine) and not is_assembly
     sites, tails, is_all = _ends(binary, function)
     entry = function.address
     if code := binary.code(function):
         # Where the stack must grow the function begins anew: what comes after that check, once.
         entry = prologue.after_stack_check(code, function.address, machine)
-    if in_registers or has_types:
+    if is_assembly:
+        # It may use the goroutine's register for what it likes; nor does it let its stack move.
+        who, frame = _THREAD, _STACK
+    elif in_registers or has_types:
         who = go_abi.goroutine(version, machine)
         frame = go_abi.frame(who)
     else:
@@ -263,26 +267,35 @@ def at_entries(function: Traced) -> Traced:
         entry=function.start,
         returns=(),
         tail_jumps=(),
-        uses_uretprobe=function.uses_uretprobe,
+        uses_uretprobe=not function.may_unwind,
         ends_known=False,
     )
 
 
-def attached(binary: Binary, functions: Sequence[Traced]) -> list[Traced]:
-    """The functions of a file with their addresses made what bpftrace attaches to."""
+def attached(binary: Binary, functions: Sequence[Traced]) -> tuple[list[Traced], list[str]]:
+    """The functions of a file with their addresses made what bpftrace attaches to.
+
+    Also the names of those that bpftrace can't be told: it would attach to others.
+    """
     wanted = [
         address
         for each in functions
         for address in (each.start, each.entry, *each.returns, *each.tail_jumps)
     ]
     numbers = binary.attach_numbers(wanted)
-    return [
-        dataclasses.replace(
-            each,
-            start=numbers[each.start],
-            entry=numbers[each.entry],
-            returns=tuple(numbers[address] for address in each.returns),
-            tail_jumps=tuple(numbers[address] for address in each.tail_jumps),
+    found, ambiguous = [], []
+    for each in functions:
+        places = (each.start, each.entry, *each.returns, *each.tail_jumps)
+        if not all(place in numbers for place in places):
+            ambiguous.append(each.name)
+            continue
+        found.append(
+            dataclasses.replace(
+                each,
+                start=numbers[each.start],
+                entry=numbers[each.entry],
+                returns=tuple(numbers[address] for address in each.returns),
+                tail_jumps=tuple(numbers[address] for address in each.tail_jumps),
+            )
         )
-        for each in functions
-    ]
+    return found, ambiguous

@@ -255,7 +255,7 @@ class _Writer:
     def probes(self) -> Iterator[str]:
         function = self._function
         entry = f'uprobe:"{function.path}":{function.entry:#x} // {_comment(function.name)}'
-        yield f"{entry}\n{self._predicate()}{{\n{self._entry()}}}"
+        yield f"{entry}\n{{\n{self._entry()}}}"
         if not self.keeps:
             return
         if function.returns:
@@ -270,11 +270,6 @@ class _Writer:
         path = self._function.path
         return ",\n".join(f'uprobe:"{path}":{address:#x}' for address in addresses)
 
-    def _predicate(self) -> str:
-        if self._condition is None or self._at_return:
-            return ""
-        return f"/{self._condition.write(self._function, _entry_expression)}/\n"
-
     def _key(self, frame: str) -> str:
         return f"(uint64){self._number}, (uint64)({self._function.who}), (uint64)({frame})"
 
@@ -285,17 +280,31 @@ class _Writer:
             values = "".join(f", {_number(leaf)}" for leaf in self.stored)
             # A tuple has two parts at least.
             kept = [f"{place} = (nsecs{values or ', (uint64)1'});"]
-            is_sure = self._function.ends_known and not self._at_return
-            if is_sure and self._options.show == "calls":
-                # Its place is taken anew: the call that had it has ended without a return.
-                kept.insert(0, f"$left = {place};")
-                left = self._say("$left", "0", LEFT)
-                kept.insert(1, f"if ($left.0 != 0) {{ {left} }}")
+            lines += self._left(place)
         elif self._options.show == "count":
             kept = [f"@calls[{_key_name(self._function.name)}] = count();"]
         else:
             kept = [self._say("", "0", ENTERED), *self._count_shown()]
-        return _indented([*lines, *self._limited(kept)])
+        return _indented([*lines, *self._chosen(self._limited(kept))])
+
+    def _left(self, place: str) -> list[str]:
+        """What is done about a call whose place is taken anew: it has ended without a return.
+
+        It is not to be found again, should this one be passed over.
+        """
+        is_sure = self._function.ends_known and not self._at_return
+        says = is_sure and self._options.show == "calls"
+        if not says and self._condition is None and not self._options.max_rate:
+            return []
+        left = self._say("$left", "0", LEFT) if says else ""
+        return [f"$left = {place};", f"if ($left.0 != 0) {{ {left} delete({place}); }}"]
+
+    def _chosen(self, lines: list[str]) -> list[str]:
+        """The lines where the condition holds that is known at the entry."""
+        if self._condition is None or self._at_return:
+            return lines
+        condition = self._condition.write(self._function, _entry_expression)
+        return [f"if ({condition}) {{", *(f"\t{line}" for line in lines), "}"]
 
     def _limited(self, lines: list[str]) -> list[str]:
         if not self._options.max_rate:
@@ -350,8 +359,8 @@ class _Writer:
 
     def _returned(self) -> tuple[str, str]:
         """A map, and the first result as a key of it: values of several types have one each."""
-        for each in self._function.results:
-            match each.shape:
+        if self._function.results:
+            match self._function.results[0].shape:
                 case shapes.Scalar(type=kind, leaf=leaf):
                     value = filters.signed(kind, leaf.expression)
                     if kind.size == sources.WORD and value.startswith("(uint64)"):

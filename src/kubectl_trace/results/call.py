@@ -61,10 +61,15 @@ def line(call: Call) -> str:
             text += f" = {call.results[0].text}"
         elif call.results:
             text += f" = ({', '.join(map(_named, call.results))})"
-    text += _AFTER.get(call.ended, "")
+    text = printable(text + _AFTER.get(call.ended, ""))
     if call.duration:
         text += f" <{duration(call.duration)}>"
-    return text + "".join(f"\n        {frame}" for frame in call.stack)
+    return text + "".join(f"\n        {printable(frame)}" for frame in call.stack)
+
+
+def printable(text: str) -> str:
+    """A text of names, which come from files that nobody vouches for, as one line."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
 
 
 def _named(value: Value) -> str:

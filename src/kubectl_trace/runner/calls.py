@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import itertools
 import re
@@ -23,12 +24,13 @@ from kubectl_trace.runner import bpftrace, files, modules
 from kubectl_trace.runner.output import Given
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from kubectl_trace.functions.catalog import Binary, Function
     from kubectl_trace.functions.patterns import Pattern
     from kubectl_trace.functions.writing import Options, Traced
     from kubectl_trace.results.call import Call
+    from kubectl_trace.runner.files import Identity
     from kubectl_trace.runner.modules import Module
     from kubectl_trace.trace import Calls, Trace
 
@@ -44,6 +46,7 @@ _MAP_KEYS = 16384
 _BUFFER_PAGES = 2048
 """8 MiB: room for some twenty thousand calls, should they come all at once."""
 _SHOWN_NAMES = 8
+_LONG_NAMES = 200
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def prepared(
     *,
     release: str,
     has_types: bool,
+    held: files.Held,
     complain: Callable[[str], None],
 ) -> tuple[Trace, Reading | None]:
     """The trace with the program that sees the calls, and what reads that program's output.
@@ -70,6 +74,7 @@ def prepared(
         pids: The target's processes.
         release: bpftrace's version.
         has_types: bpftrace knows the kernel's types.
+        held: Keeps the files open that addresses are of.
         complain: Tells the user something.
 
     Returns:
@@ -92,15 +97,16 @@ def prepared(
         limits = _OLD_LIMITS
     if names:
         with modules.Opened(wanted.functions.debuginfod) as opened:
-            found = _find(wanted, names, pids, opened, complain)
+            found = _find(wanted, names, pids, opened, held, complain)
             for note in opened.notes:
                 complain(note)
-            traced = list(_traced(found, limits, has_types=has_types))
+            traced = list(_traced(found, limits, complain, has_types=has_types))
     if traced and bpftrace.is_before(release, 20):
         complain(
             f"bpftrace {release} attaches only where functions begin, and keeps little of a call: "
-            "returns of Go, C++ and Rust are not seen, texts are cut after 24 bytes, pointers not "
-            "followed; the runner's image has a newer one"
+            "returns of Go, C++ and Rust are not seen, a Go function that must grow its stack is "
+            "seen twice, texts are cut after 24 bytes, pointers not followed; the runner's image "
+            "has a newer one"
         )
         traced = [tracing.at_entries(each) for each in traced]
     _check_probes(traced, wanted)
@@ -109,7 +115,9 @@ def prepared(
             complain(f"{each.name}: where it returns is not known; only its calls are shown")
     try:
         written = writing.write(traced, options, marks)
-        program, runtimes_seen, shown = _runtimes(of_runtimes, pids, options, marks, complain)
+        program, runtimes_seen, shown = _runtimes(
+            of_runtimes, pids, options, marks, complain, counts_zero=limits.counts_zero
+        )
     except (filters.FilterError, patterns.PatternError) as error:
         raise RefusedError(str(error)) from error
     text = written.text + program + writing.own_probes(marks)
@@ -122,8 +130,13 @@ def prepared(
         program_name="calls.bt",
         # It attaches to addresses, which bpftrace takes of files without symbols only so.
         bpftrace_options=(*trace.bpftrace_options, "--unsafe", "--no-warnings"),
-        environment={**_environment(limits), **trace.environment},
+        environment={**_environment(limits, of_runtimes), **trace.environment},
     )
+    attached = {
+        each.module.shown: frozenset((each.module.file.identity,))
+        for each in found
+        if not each.module.shown.endswith(modules.DELETED)
+    }
     context = reading.Context(
         written.layouts,
         marks,
@@ -133,7 +146,7 @@ def prepared(
         runtimes_seen,
         wanted.stack,
     )
-    return changed, Reading(context, wanted, complain)
+    return changed, Reading(context, wanted, complain, attached)
 
 
 def _by_kind(texts: Sequence[str]) -> tuple[list[runtimes.Wanted], list[str]]:
@@ -153,6 +166,8 @@ def _runtimes(
     options: Options,
     marks: writing.Marks | None,
     complain: Callable[[str], None],
+    *,
+    counts_zero: bool,
 ) -> tuple[str, list[runtimes.Runtime], dict[str, str]]:
     """The program for runtimes' functions, whose they are, and files with their shown names.
 
@@ -173,15 +188,21 @@ def _runtimes(
             )
         complain(runtime.note)
         for module in found:
-            texts.append(runtimes.write(len(seen), module.path, each, options, marks))
+            text = runtimes.write(
+                len(seen), module.path, each, options, marks, counts_zero=counts_zero
+            )
+            texts.append(text)
             seen.append(runtime)
             shown[module.path] = module.shown
     return "".join(f"\n{text}\n" for text in texts), seen, shown
 
 
-def _environment(limits: Limits) -> dict[str, str]:
+def _environment(limits: Limits, of_runtimes: Sequence[runtimes.Wanted]) -> dict[str, str]:
+    size = limits.string_size
+    if of_runtimes and limits.counts_zero:
+        size = max(size, _LONG_NAMES)  # paths and names of classes
     return {
-        "BPFTRACE_MAX_STRLEN": str(limits.string_size + 1),
+        "BPFTRACE_MAX_STRLEN": str(size + 1),
         "BPFTRACE_MAX_MAP_KEYS": str(_MAP_KEYS),
         # What a text is cut to is told here.
         "BPFTRACE_STR_TRUNC_TRAILER": "",
@@ -206,6 +227,7 @@ def _find(
     texts: Sequence[str],
     pids: Sequence[int],
     opened: modules.Opened,
+    held: files.Held,
     complain: Callable[[str], None],
 ) -> list[_Found]:
     """The functions that the patterns mean, each address of a file once."""
@@ -221,6 +243,8 @@ def _find(
         binary = opened.binary(module)
         if binary is None:
             continue
+        # The very file that was read is attached to, whatever is at its path by then.
+        module = dataclasses.replace(module, path=held.hold(module.file))
         binaries.append((module, binary))
         seen: set[int] = set()
         for function in binary.functions(parsed):
@@ -281,7 +305,13 @@ def _why_missing(pattern: Pattern, binaries: Sequence[tuple[Module, Binary]]) ->
     return f"no function matches {pattern.text} in {looked}{hint}"
 
 
-def _traced(found: Sequence[_Found], limits: Limits, *, has_types: bool) -> Iterator[Traced]:
+def _traced(
+    found: Sequence[_Found],
+    limits: Limits,
+    complain: Callable[[str], None],
+    *,
+    has_types: bool,
+) -> Iterator[Traced]:
     for binary, group in itertools.groupby(found, key=lambda each: each.binary):
         functions = list(group)
         addresses = [each.function.address for each in functions]
@@ -297,7 +327,10 @@ def _traced(found: Sequence[_Found], limits: Limits, *, has_types: bool) -> Iter
             )
             for each in functions
         ]
-        yield from tracing.attached(binary, traced)
+        ready, ambiguous = tracing.attached(binary, traced)
+        for name in sorted(set(ambiguous)):
+            complain(f"{name}: there are several of the name, which bpftrace can't tell apart")
+        yield from ready
 
 
 def _check_probes(traced: Sequence[Traced], wanted: Calls) -> None:
@@ -312,7 +345,8 @@ def _check_probes(traced: Sequence[Traced], wanted: Calls) -> None:
 def _for_people(trace: Trace, text: str, shown: dict[str, str]) -> Trace:
     """The trace with a program that names files as the container has them."""
     for path, name in shown.items():
-        if list(shown.values()).count(name) == 1 and files.is_harmless(name):
+        is_it = list(shown.values()).count(name) == 1 and not name.endswith(modules.DELETED)
+        if is_it and files.is_harmless(name):
             text = text.replace(f':"{path}":', f':"{name}":')
     return msgspec.structs.replace(trace, program=text)
 
@@ -324,15 +358,20 @@ class _TypeNames:
         """`binaries`: of each function, in order."""
         self._binaries = binaries
         self._tables: dict[str, TypeTable] = {}
-        self._biases: dict[tuple[str, int], int] = {}
+        self._biases: dict[tuple[str, int], int | None] = {}
         self._names: dict[tuple[str, int], str] = {}
 
     def __call__(self, number: int, pid: int, address: int) -> str:
         module, segments = self._binaries[number]
         place = (module.path, pid)
         if place not in self._biases:
-            self._biases[place] = modules.load_bias(module, pid or module.pid, segments)
-        known = (module.path, address - self._biases[place])
+            bias = modules.load_bias(module, pid or module.pid, segments)
+            # Of a goroutine's process nothing is known: a file that can be anywhere is nowhere.
+            self._biases[place] = None if bias and not pid else bias
+        known_bias = self._biases[place]
+        if known_bias is None:
+            return ""
+        known = (module.path, address - known_bias)
         if known not in self._names:
             self._names[known] = self._read(module, known[1])
         return self._names[known]
@@ -355,7 +394,10 @@ class Reading:
     context: reading.Context
     wanted: Calls
     complain: Callable[[str], None]
+    files: Mapping[str, frozenset[Identity]] = field(default_factory=dict)
+    """As `plan.Groundwork.files`."""
     shown: int = 0
+    skipped: int = 0
     attached_at: float = float("inf")
     stopped_at: float = float("inf")
     """Since 1970: of what begins before the one or after the other, the end may not be seen."""
@@ -374,7 +416,7 @@ class Reading:
     def map(self, name: str, value: object) -> list[Given] | None:
         """What a printed map is; None: one of the results."""
         if name == writing.SKIPPED:
-            return [Given(Output("rate_limit", {"events": value}))]
+            return self._skipped(value)
         if name in writing.OWN_MAPS | runtimes.MAPS:
             return []
         if name not in {layout.map for layout in self.context.layouts}:
@@ -386,6 +428,14 @@ class Reading:
             for each in reading.unfinished(name, value, self.context)
             for given in self._given(each, 0)
         ]
+
+    def _skipped(self, value: object) -> list[Given]:
+        """How many calls --max-rate has passed over since it was last said."""
+        # By container it has a number each.
+        every = value.values() if isinstance(value, dict) else (value,)
+        total = sum(each for each in every if isinstance(each, int))
+        new, self.skipped = total - self.skipped, total
+        return [Given(Output("rate_limit", {"events": new}))] if new > 0 else []
 
     def _given(self, call: Call, container: int) -> list[Given]:
         if self.wanted.most and self.shown >= self.wanted.most:

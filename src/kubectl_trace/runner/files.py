@@ -184,8 +184,14 @@ class Held:
         Raises:
             NotFoundError: it is not there any more.
         """
-        if len(file.path) <= _SHORT:
-            return file.path
+        return file.path if len(file.path) <= _SHORT else self.hold(file)
+
+    def hold(self, file: File) -> str:
+        """As `path`, always by a descriptor: the file stays this one.
+
+        Raises:
+            NotFoundError: it is not there any more.
+        """
         if file.identity not in self._files:
             self._files[file.identity] = opened(file)
         return f"/proc/self/fd/{self._files[file.identity].fileno()}"

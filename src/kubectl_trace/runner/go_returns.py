@@ -67,6 +67,8 @@ def _in_file(binary: Binary, function: str, *, unsafe: bool) -> tuple[list[int],
         sites += ends.sites
         results.add(ends.result)
     numbers = binary.attach_numbers(sites)
+    if any(site not in numbers for site in sites):
+        raise GoError("several functions of it have the name, which bpftrace can't tell apart")
     if not unsafe and any(numbers[site] != site for site in sites):
         raise GoError(
             "it is stripped: bpftrace attaches to its addresses with --unsafe only; `kubectl trace "

@@ -85,7 +85,7 @@ def _functions(module: Module, binary: Binary, wanted: Sequence[Pattern]) -> Ite
     inlined = binary.inlined(wanted) if wanted and not found else []
     for each in found:
         known = described.get(each.address)
-        sites = _sites(binary, each) if time.monotonic() < end else None
+        sites = _sites(binary, each) if wanted and time.monotonic() < end else None
         offset = symbols.file_offset(binary.segments, each.address)
         yield Function(
             name=each.name,

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
     from kubectl_trace.runner.files import File, Identity
 
-_DELETED = " (deleted)"
+DELETED = " (deleted)"
+"""The kernel puts it behind the path of a file that is not there any more."""
 _LONGEST_DOWNLOAD = 512 << 20
 _DOWNLOAD_TIMEOUT = 60.0  # seconds
 _CHUNK = 1 << 20
@@ -44,7 +45,7 @@ def executables(pids: Iterable[int]) -> list[Module]:
         path = f"/proc/{pid}/exe"
         try:
             file = files.on_node(path)
-            shown = os.readlink(path).removesuffix(_DELETED)
+            shown = os.readlink(path)
         except (TraceError, OSError):
             continue  # it has ended, or is a kernel's thread
         found.setdefault(file.identity, Module(path, shown, pid, file))
@@ -89,12 +90,12 @@ def _deleted(pids: Sequence[int], name: str) -> Iterator[Module]:
             with open(f"/proc/{pid}/maps", "rb") as maps:
                 for line in maps:
                     place, *_, path = line.rstrip(b"\n").split(None, 5)
-                    shown = os.fsdecode(path).removesuffix(_DELETED)
-                    if not path.endswith(_DELETED.encode()):
+                    shown = os.fsdecode(path).removesuffix(DELETED)
+                    if not path.endswith(DELETED.encode()):
                         continue
                     if name in (shown, shown.rpartition("/")[2]):
                         here = f"/proc/{pid}/map_files/{place.decode()}"
-                        yield Module(here, shown, pid, files.on_node(here))
+                        yield Module(here, shown + DELETED, pid, files.on_node(here))
                         break
         except (OSError, ValueError, TraceError):
             continue
@@ -159,8 +160,8 @@ class Opened:
             debug = self._debug(module, file)
             alternative = self._alternative(module, debug or file)
             return Binary(file, debug, alternative)
-        except elf.MalformedError:
-            return None
+        except (elf.MalformedError, TraceError, OSError):
+            return None  # no program, or its process has ended
 
     def _debug(self, module: Module, file: BinaryIO) -> BinaryIO | None:
         """The separate file with its debug information, from the container or a server."""
@@ -170,7 +171,7 @@ class Opened:
         except elf.MalformedError:
             return None
         name, checksum = link or (None, 0)
-        for path in debug_files.candidates(module.shown, identity, name):
+        for path in debug_files.candidates(module.shown.removesuffix(DELETED), identity, name):
             for found in self._in_container(module, path):
                 with contextlib.suppress(elf.MalformedError):
                     if identity and debug_files.matches(found, identity):
@@ -218,6 +219,9 @@ class Opened:
                     file.write(chunk)
         except (OSError, ValueError, http.client.HTTPException) as error:
             self.notes.append(f"debuginfod: {url}: {error}")
+            return None
+        if not debug_files.matches(file, identity):
+            self.notes.append(f"debuginfod: {url}: the answer is of another build")
             return None
         return file
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 import os
 import resource
@@ -118,12 +119,15 @@ def _run_held(trace: Trace, writer: RecordWriter, stdin: int, held: files.Held) 
                 _all_pids(trace, chosen),
                 release=release,
                 has_types=plan.has_kernel_types(trace.environment),
+                held=held,
                 complain=complain,
             )
             if reading is None:
                 writer.add("program", {"text": trace.program, "changes": []})
                 return Summary(exit=Exit.DONE, reason="explained")
         groundwork = plan.prepared(trace, pids, release=release, complain=complain, held=held)
+        if reading is not None:
+            groundwork = dataclasses.replace(groundwork, files=reading.files)
         start = _with_maps(start, groundwork.merging)
     finally:
         writer.add("start", to_data(start))

@@ -278,14 +278,10 @@ def test_any_text_is_refused_or_one_expression_of_values(text: str) -> None:
         return
     parsed = syntax.parse(program)
     assert len(parsed.probes) == 2
-    if condition.needs_return(FUNCTION):
-        assert parsed.probes[0].predicate is None
-        begin = program.index("if (", program.index("$call.0 != 0") + 1)
-        span = Span(begin + 3, program.index(") {\n", begin) + 1)
-    else:
-        predicate = parsed.probes[0].predicate
-        assert predicate is not None
-        span = predicate
+    assert parsed.probes[0].predicate is None
+    before = "$call.0 != 0" if condition.needs_return(FUNCTION) else "$left.0 != 0"
+    begin = program.index("if (", program.index(before) + 1)
+    span = Span(begin + 3, program.index(") {\n", begin) + 1)
     every = list(tokens(program, span))
     assert {each.text for each in every if each.kind == "word"} <= OURS
     assert all(each.text == "$call" for each in every if each.kind == "variable")

@@ -102,8 +102,32 @@ def test_a_function_returns_where_its_instructions_say(folder: Path) -> None:
     assert found.entry == found.start
 
 
-def test_where_nothing_unwinds_one_uretprobe_sees_all_returns(folder: Path) -> None:
-    found = traced(folder / "c", "plain")
+def test_functions_of_one_name_are_not_attached_to(tmp_path: Path) -> None:
+    # bpftrace would attach to the first of the name, at a place of the other.
+    for name, body in (("one", "return n + 1;"), ("two", "return n * n + f(n - 1);")):
+        source = tmp_path / f"{name}.c"
+        source.write_text(
+            "int f(int n);\n__attribute__((noinline)) static int same(int n) {" + body + "}\n"
+            f"int {name}(int n) {{ return same(n) + f(n); }}\n"
+        )
+    (tmp_path / "main.c").write_text(
+        "int one(int n); int two(int n); __attribute__((noinline)) int f(int n) { return n; }\n"
+        "int main(int n, char **v) { return one(n) + two(n); }\n"
+    )
+    sources = [tmp_path / f"{name}.c" for name in ("one", "two", "main")]
+    program = tmp_path / "program"
+    subprocess.run(["gcc", "-O1", "-o", program, *sources], check=True)
+    binary = Binary(io.BytesIO(program.read_bytes()))
+    functions = binary.functions([patterns.parse("same"), patterns.parse("two")])
+    every = [tracing.traced(binary, each, "/x", None, Limits()) for each in functions]
+    found, ambiguous = tracing.attached(binary, every)
+    assert [each.name for each in found] == ["two"]
+    assert ambiguous == ["same", "same"]
+
+
+def test_where_nothing_unwinds_a_uretprobe_sees_what_jumps_leave(folder: Path) -> None:
+    assert not traced(folder / "c", "plain").uses_uretprobe
+    found = traced(folder / "c", "jumps")
     assert found.uses_uretprobe
     assert found.returns == found.tail_jumps == ()
 
@@ -172,7 +196,7 @@ def test_a_value_that_the_compiler_knew_is_told(folder: Path) -> None:
 def test_a_file_with_symbols_is_attached_to_by_addresses(folder: Path) -> None:
     binary = Binary(io.BytesIO((folder / "c").read_bytes()))
     one = traced(folder / "c", "plain")
-    assert tracing.attached(binary, [one]) == [one]
+    assert tracing.attached(binary, [one]) == ([one], [])
 
 
 def test_a_stripped_file_is_attached_to_by_offsets(folder: Path, tmp_path: Path) -> None:
@@ -180,7 +204,8 @@ def test_a_stripped_file_is_attached_to_by_offsets(folder: Path, tmp_path: Path)
     subprocess.run(["objcopy", "-S", folder / "c", stripped], check=True)
     binary = Binary(io.BytesIO(stripped.read_bytes()))
     one = traced(folder / "c", "plain")
-    (found,) = tracing.attached(binary, [one])
+    ((found,), ambiguous) = tracing.attached(binary, [one])
+    assert ambiguous == []
     difference = one.entry - found.entry
     assert difference > 0
     assert found.start == one.start - difference

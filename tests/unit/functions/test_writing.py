@@ -295,7 +295,13 @@ def test_the_program_ends_after_so_many_calls() -> None:
 def test_calls_beyond_a_rate_are_counted_and_passed_over() -> None:
     entry = block(written(max_rate=50), 0)
     assert "if (@this_second > 50) { @skipped = count(); } else {" in entry
-    assert entry.index("@entered1[") > entry.index("} else {")
+    assert entry.rindex("@entered1[") > entry.index("} else {")
+
+
+def test_a_call_that_is_passed_over_leaves_no_other_ones_arguments_in_its_place() -> None:
+    for options in ({"max_rate": 50}, {"condition": "a > 1"}):
+        entry = block(written(traced(ends_known=False), **options), 0)
+        assert entry.index("delete(@entered1[") < entry.rindex("@entered1[")
 
 
 def test_the_rate_counts_what_is_passed_over_and_is_not_in_a_program_for_people() -> None:
@@ -315,10 +321,10 @@ def test_stacks_are_kept_from_the_entry() -> None:
 
 
 def test_a_condition_on_arguments_is_checked_at_the_entry() -> None:
-    program = checked(written(condition="a > 1"))
-    predicate = program.probes[0].predicate
-    assert predicate is not None
-    assert program.of(predicate) == '/(int64)(int32)((reg("di") & 0xffffffff)) > 1/'
+    entry = block(written(condition="a > 1"), 0)
+    assert 'if ((int64)(int32)((reg("di") & 0xffffffff)) > 1) {' in entry
+    # A call that is passed over counts for the rate.
+    assert entry.index(writing.RATE) < entry.index("if (")
 
 
 def test_a_condition_on_results_is_checked_at_the_return() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ from kubectl_trace.errors import NotFoundError, RefusedError, UsageError
 from kubectl_trace.functions import patterns, reading, writing
 from kubectl_trace.functions.writing import LEFT, RETURNED, Marks, Options
 from kubectl_trace.program import scope, syntax
-from kubectl_trace.runner import calls
+from kubectl_trace.runner import calls, files
 from kubectl_trace.runner.calls import Reading
 from kubectl_trace.trace import Calls, Functions, Trace
 from tests.unit.binary.dwarf.programs import compiler
@@ -171,12 +172,13 @@ def prepared(path: Path, *names: str, told: Told | None = None, **options: Any) 
     libraries = options.pop("libraries", ())
     release = options.pop("release", "0.23.2")
     wanted = Calls(Functions(names, libraries), **options)
-    with running(path) as (pid, _):
+    with running(path) as (pid, _), contextlib.closing(files.Held()) as held:
         return calls.prepared(
             Trace(id="1", program="", calls=wanted, environment={"X": "y"}),
             [pid],
             release=release,
             has_types=True,
+            held=held,
             complain=told if told is not None else Told(),
         )
 
@@ -241,8 +243,9 @@ def test_a_condition_that_does_not_fit_is_refused(built: Path) -> None:
 
 
 def test_functions_of_a_library_are_traced_in_its_file(built: Path) -> None:
-    changed, _ = prepared(built / "user", "answer", libraries=("libanswer.so.1",))
-    assert f'/root{built}/libanswer.so.1":' in changed.program
+    changed, found = prepared(built / "user", "answer", libraries=("libanswer.so.1",))
+    assert 'uprobe:"/proc/self/fd/' in changed.program
+    assert list(found.files) == [f"{built}/libanswer.so.1"]
 
 
 def test_an_old_bpftrace_sees_less_and_the_user_is_told(built: Path) -> None:

@@ -107,7 +107,7 @@ def test_a_program_that_was_deleted_or_replaced_is_the_one_that_runs(
         path.unlink()
         path.write_bytes(b"#!/bin/sh\n")
         (module,) = modules.executables([pid])
-        assert module.shown == str(path)
+        assert module.shown == f"{path} (deleted)"
         assert names(found.binary(module)) == ["hidden"]
 
 

@@ -99,6 +99,17 @@ class FunctionTable:
             for index in inlining.having(table, place)
         ]
 
+    def is_assembly(self, address: int) -> bool:
+        """Whether the function at an address is in assembly; False before Go 1.18, or not known.
+
+        Its flag is internal/abi, symtab.go, FuncFlagAsm: 4, behind the ID.
+        """
+        table = self._table
+        index = bisect_right(table.entries, address - table.text) - 1
+        if not table.header.entry_is_offset or not 0 <= index < table.header.function_count:
+            return False
+        return bool(table.word(index, table.fields.id) >> 8 & 4)
+
     def file_line(self, function: GoFunction) -> tuple[str, int] | None:
         """The file and line where the function begins; None before Go 1.16, or unknown.
 
