@@ -115,7 +115,7 @@ def prepared(
             complain(f"{each.name}: where it returns is not known; only its calls are shown")
     try:
         written = writing.write(traced, options, marks)
-        program, runtimes_seen, shown = _runtimes(
+        program, runtimes_seen, shown, places = _runtimes(
             of_runtimes, pids, options, marks, complain, counts_zero=limits.counts_zero
         )
     except (filters.FilterError, patterns.PatternError) as error:
@@ -146,7 +146,7 @@ def prepared(
         runtimes_seen,
         wanted.stack,
     )
-    return changed, Reading(context, wanted, complain, attached)
+    return changed, Reading(context, wanted, complain, attached, tuple(places))
 
 
 def _by_kind(texts: Sequence[str]) -> tuple[list[runtimes.Wanted], list[str]]:
@@ -168,8 +168,10 @@ def _runtimes(
     complain: Callable[[str], None],
     *,
     counts_zero: bool,
-) -> tuple[str, list[runtimes.Runtime], dict[str, str]]:
-    """The program for runtimes' functions, whose they are, and files with their shown names.
+) -> tuple[str, list[runtimes.Runtime], dict[str, str], list[tuple[int, int]]]:
+    """The program for runtimes' functions, whose they are, files with their shown names.
+
+    And semaphores: processes and addresses.
 
     Raises:
         NotFoundError: no process has the runtime with its probes.
@@ -178,6 +180,7 @@ def _runtimes(
     texts: list[str] = []
     seen: list[runtimes.Runtime] = []
     shown: dict[str, str] = {}
+    places: list[tuple[int, int]] = []
     for runtime in dict.fromkeys(each.runtime for each in wanted):
         each = [one for one in wanted if one.runtime == runtime]
         found = modules.with_probes(pids, runtime.provider, {pair[1] for pair in runtime.probes})
@@ -194,7 +197,9 @@ def _runtimes(
             texts.append(text)
             seen.append(runtime)
             shown[module.path] = module.shown
-    return "".join(f"\n{text}\n" for text in texts), seen, shown
+            names = {name for pair in runtime.probes for name in pair}
+            places += modules.semaphores(module, pids, names)
+    return "".join(f"\n{text}\n" for text in texts), seen, shown, places
 
 
 def _environment(limits: Limits, of_runtimes: Sequence[runtimes.Wanted]) -> dict[str, str]:
@@ -396,6 +401,8 @@ class Reading:
     complain: Callable[[str], None]
     files: Mapping[str, frozenset[Identity]] = field(default_factory=dict)
     """As `plan.Groundwork.files`."""
+    semaphores: tuple[tuple[int, int], ...] = ()
+    """Processes, and addresses of what must be raised there as long as the trace runs."""
     shown: int = 0
     skipped: int = 0
     attached_at: float = float("inf")

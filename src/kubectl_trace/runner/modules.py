@@ -234,13 +234,45 @@ def load_bias(module: Module, pid: int, segments: Sequence[elf.Segment]) -> int:
     first = next((each for each in segments if each.type == elf.PT_LOAD), None)
     if first is None:
         return 0
+    name = module.shown.removesuffix(DELETED)
     try:
-        inode = os.stat(f"/proc/{pid}/exe" if module.path.endswith("/exe") else module.path).st_ino
         with open(f"/proc/{pid}/maps", "rb") as maps:
             for line in maps:
-                addresses, _, offset, _, number, *_ = line.split(None, 5)
-                if int(number) == inode and int(offset, 16) == 0:
+                addresses, _, offset, _, _, *path = line.rstrip(b"\n").split(None, 5)
+                shown = os.fsdecode(path[0]).removesuffix(DELETED) if path else ""
+                if shown == name and int(offset, 16) == 0:
                     return int(addresses.partition(b"-")[0], 16) - (first.address & ~0xFFF)
     except (OSError, ValueError):
         return 0
     return 0
+
+
+def semaphores(
+    module: Module, pids: Iterable[int], names: Collection[str]
+) -> list[tuple[int, int]]:
+    """Processes that have the file, and where its probes of these names have their semaphores.
+
+    Args:
+        module: A file with USDT probes.
+        pids: The processes.
+        names: The probes, without their provider.
+    """
+    try:
+        with files.opened(module.file) as file:
+            segments = elf.segments(file, elf.read_header(file))
+            addresses = {
+                each.semaphore
+                for each in usdt.probes(file)
+                if each.name in names and each.semaphore
+            }
+    except (elf.MalformedError, TraceError, OSError):
+        return []
+    if not addresses:
+        return []
+    has_fixed_place = any(each.type == elf.PT_LOAD and each.address >> 20 for each in segments[:9])
+    return [
+        (pid, address + bias)
+        for pid in pids
+        if (bias := load_bias(module, pid, segments)) or has_fixed_place
+        for address in sorted(addresses)
+    ]

@@ -255,8 +255,10 @@ def _go_returns(
                 )
             continue
 
-        def refuse(why: str, point: AttachPoint = point) -> RefusedError:
-            text = f"here is a Go program, which a uretprobe can crash (golang/go#22008), and {why}"
+        def refuse(why: str, point: AttachPoint = point, name: str = name) -> RefusedError:
+            text = (
+                f"{name} is a Go program, which a uretprobe can crash (golang/go#22008), and {why}"
+            )
             place = syntax.pointed(text, program.text, point.span, trace.program_name)
             return RefusedError(place)
 

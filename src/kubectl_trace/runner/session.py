@@ -23,6 +23,7 @@ from kubectl_trace.program.tokens import Lines
 from kubectl_trace.results.record import Map, Print, Start, Summary
 from kubectl_trace.runner import attempts, bpftrace, files, leftovers, plan, processes
 from kubectl_trace.runner.output import RecordWriter, to_data
+from kubectl_trace.runner.semaphores import Semaphores
 from kubectl_trace.runner.supervisor import Supervisor, summary_record
 from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Container, Trace
@@ -80,11 +81,16 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
     # Each container in scope is held by file descriptors.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-    with contextlib.closing(files.Held()) as held:
-        return _run_held(trace, writer, stdin, held)
+    with (
+        contextlib.closing(files.Held()) as held,
+        contextlib.closing(Semaphores()) as semaphores,
+    ):
+        return _run_held(trace, writer, stdin, held, semaphores)
 
 
-def _run_held(trace: Trace, writer: RecordWriter, stdin: int, held: files.Held) -> Summary:
+def _run_held(
+    trace: Trace, writer: RecordWriter, stdin: int, held: files.Held, semaphores: Semaphores
+) -> Summary:
     binary = bpftrace.find()
     chosen = _processes(trace, writer)
     pids = [process.pid for process in chosen]
@@ -128,6 +134,9 @@ def _run_held(trace: Trace, writer: RecordWriter, stdin: int, held: files.Held) 
         groundwork = plan.prepared(trace, pids, release=release, complain=complain, held=held)
         if reading is not None:
             groundwork = dataclasses.replace(groundwork, files=reading.files)
+            lifted = [semaphores.lift(*each) for each in reading.semaphores]
+            if not all(lifted):
+                complain("USDT: not every process's semaphores can be raised; it may stay silent")
         start = _with_maps(start, groundwork.merging)
     finally:
         writer.add("start", to_data(start))
