@@ -5,8 +5,6 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from kubectl_trace.binary import elf, returns, symbols
 from kubectl_trace.errors import Exit, NotFoundError
 from kubectl_trace.functions import catalog, patterns, runtimes, signatures
@@ -52,7 +50,7 @@ def run(wanted: Functions, pids: Sequence[int], writer: RecordWriter) -> Summary
             found += len(listed)
             for start in range(0, len(listed), _A_RECORD):
                 part = listed[start : start + _A_RECORD]
-                writer.add("functions", [msgspec.to_builtins(one) for one in part])
+                writer.add("functions", part)
                 writer.flush()
         for note in (*opened.notes, *_notes(pids)):
             writer.add("stderr", note)
