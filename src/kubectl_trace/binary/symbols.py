@@ -110,15 +110,6 @@ def file_offset(segments: Sequence[elf.Segment], address: int) -> int | None:
     return None
 
 
-def address_at(segments: Sequence[elf.Segment], offset: int) -> int | None:
-    """The virtual address of the code at an offset in the file: `file_offset` reversed."""
-    for segment in segments:
-        inside = offset - segment.offset
-        if _is_code(segment) and 0 <= inside < segment.size:
-            return segment.address + inside
-    return None
-
-
 def _is_code(segment: elf.Segment) -> bool:
     return segment.type == elf.PT_LOAD and bool(segment.flags & elf.PF_X)
 

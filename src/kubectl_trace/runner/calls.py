@@ -306,7 +306,7 @@ def _why_missing(pattern: Pattern, binaries: Sequence[tuple[Module, Binary]]) ->
     near = difflib.get_close_matches(pattern.text, known[:20000], 3, 0.7)
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     if not known:
-        hint = "; it has no symbols: --lib names a library, docs/functions.md other sources"
+        hint = f"; {modules.NO_SYMBOLS}"
     return f"no function matches {pattern.text} in {looked}{hint}"
 
 

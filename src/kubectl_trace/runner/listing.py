@@ -34,6 +34,7 @@ def run(wanted: Functions, pids: Sequence[int], writer: RecordWriter) -> Summary
     """
     parsed = [patterns.parse(text) for text in wanted.patterns]
     found = 0
+    has_symbols = False
     looked: list[str] = []
     with modules.Opened(wanted.debuginfod) as opened:
         each = (
@@ -48,6 +49,7 @@ def run(wanted: Functions, pids: Sequence[int], writer: RecordWriter) -> Summary
             looked.append(module.shown)
             listed = [*_functions(module, binary, parsed), *_probes(module, binary, parsed)]
             found += len(listed)
+            has_symbols = has_symbols or bool(listed or binary.functions([]))
             for start in range(0, len(listed), _A_RECORD):
                 part = listed[start : start + _A_RECORD]
                 writer.add("functions", part)
@@ -56,9 +58,9 @@ def run(wanted: Functions, pids: Sequence[int], writer: RecordWriter) -> Summary
             writer.add("stderr", note)
     if not found:
         what = " ".join(wanted.patterns) or "any"
-        raise NotFoundError(
-            f"no function matches {what} in {', '.join(looked) or 'the processes of the target'}"
-        )
+        where = ", ".join(looked) or "the processes of the target"
+        hint = f"; {modules.NO_SYMBOLS}" if looked and not has_symbols else ""
+        raise NotFoundError(f"no function matches {what} in {where}{hint}")
     return Summary(exit=Exit.DONE, reason="listed", delivered=found)
 
 

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 DELETED = " (deleted)"
 """The kernel puts it behind the path of a file that is not there any more."""
+NO_SYMBOLS = "it has no symbols: --lib names a library, docs/functions.md other sources"
+"""What to tell where a program has no function by name."""
 _LONGEST_DOWNLOAD = 512 << 20
 _DOWNLOAD_TIMEOUT = 60.0  # seconds
 _CHUNK = 1 << 20

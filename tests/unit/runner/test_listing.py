@@ -84,6 +84,14 @@ def test_a_pattern_that_means_nothing_says_where_it_looked(built: Path) -> None:
         listed(built / "whole", "absent")
 
 
+@pytest.mark.parametrize("pattern", [(), ("hidden",)])
+def test_a_program_without_symbols_is_said_to_have_none(
+    built: Path, pattern: tuple[str, ...]
+) -> None:
+    with pytest.raises(NotFoundError, match="stripped; it has no symbols: --lib names a library"):
+        listed(built / "stripped", *pattern)
+
+
 def test_a_target_without_processes_has_no_functions() -> None:
     reading, writing = os.pipe()
     try:

@@ -89,11 +89,6 @@ class Subprogram:
     results: tuple[Parameter, ...]
     is_variadic: bool
 
-    @property
-    def is_method(self) -> bool:
-        """Whether the first parameter is an object that the language passes by itself."""
-        return bool(self.parameters) and self.parameters[0].is_artificial
-
 
 class FunctionReader:
     """Describes functions.

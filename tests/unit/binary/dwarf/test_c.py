@@ -176,7 +176,7 @@ def test_a_function_says_where_and_how_it_was_made() -> None:
     assert work.file.endswith("/program.c")
     assert C_PROGRAM.splitlines()[work.line - 1].startswith("NOINLINE ssize_t work(")
     assert work.ranges == ((work.address, work.address + work.size),)
-    assert not work.is_method
+    assert not work.parameters[0].is_artificial
     assert (hidden.is_external, hidden.is_standard_call) == (False, True)
 
 
