@@ -1,4 +1,4 @@
-"""What Go's linker says of a program: its Go version and its module.
+"""What Go's linker says of a program: its Go version.
 
 Format: debug/buildinfo, buildinfo.go, of Go 1.19 and 1.27. Go 1.13 to 1.17 point at two strings, Go
 1.18 and newer have them in place.
@@ -24,9 +24,6 @@ _CHUNK = 1 << 20
 _MOST_SEARCHED = 16 << 20
 _MOST_PLACES = 64
 _LONGEST_VERSION = 256
-_LONGEST_MODULE_INFO = 1 << 20
-# The module information has 16 bytes before and after: cmd/go/internal/modload, build.go.
-_FRAME = 16
 
 
 def version(file: BinaryIO) -> str:
@@ -35,24 +32,8 @@ def version(file: BinaryIO) -> str:
     Raises:
         MalformedError: it is no ELF file, or a broken one.
     """
-    text = _strings(file)[0][:_LONGEST_VERSION]
+    text = _said(file)
     return text.decode("ascii") if text.isascii() and text.decode("ascii").isprintable() else ""
-
-
-def module_path(file: BinaryIO) -> str:
-    """The main module's path, as `example.org/program`; "" where the file doesn't say.
-
-    Raises:
-        MalformedError: it is no ELF file, or a broken one.
-    """
-    info = _strings(file)[1]
-    if len(info) < 2 * _FRAME or info[-_FRAME - 1 : -_FRAME] != b"\n":
-        return ""
-    for line in info[_FRAME:-_FRAME].split(b"\n"):
-        word, *rest = line.split(b"\t")
-        if word == b"mod" and rest:
-            return rest[0].decode("utf-8", "replace")
-    return ""
 
 
 def places(file: BinaryIO, segments: Iterable[elf.Segment]) -> Iterator[int]:
@@ -85,15 +66,12 @@ def places(file: BinaryIO, segments: Iterable[elf.Segment]) -> Iterator[int]:
             left -= _CHUNK
 
 
-def _strings(file: BinaryIO) -> tuple[bytes, bytes]:
-    """The version, and the module information in its frame; empty where there is none."""
+def _said(file: BinaryIO) -> bytes:
+    """The version as it stands there; empty where there is none."""
     header = elf.read_header(file)
     segments = elf.segments(file, header)
-    for address in islice(_candidates(file, header, segments), _MOST_PLACES):
-        found = _at(file, segments, address)
-        if found[0]:
-            return found
-    return b"", b""
+    places = islice(_candidates(file, header, segments), _MOST_PLACES)
+    return next(filter(None, (_at(file, segments, place) for place in places)), b"")
 
 
 def _candidates(file: BinaryIO, header: elf.Header, segments: list[elf.Segment]) -> Iterator[int]:
@@ -103,43 +81,35 @@ def _candidates(file: BinaryIO, header: elf.Header, segments: list[elf.Segment])
     yield from places(file, segments)
 
 
-def _at(file: BinaryIO, segments: list[elf.Segment], address: int) -> tuple[bytes, bytes]:
+def _at(file: BinaryIO, segments: list[elf.Segment], address: int) -> bytes:
     header = elf.at_address(file, segments, address, _HEADER_SIZE)
     if len(header) < _HEADER_SIZE or not header.startswith(_MAGIC):
-        return b"", b""
+        return b""
     pointer_size, flags = header[14], header[15]
     if flags & _INLINE:
-        most = _LONGEST_VERSION + _LONGEST_MODULE_INFO
-        data = elf.at_address(file, segments, address + _HEADER_SIZE, most)
-        text, rest = _prefixed(data)
-        return text, _prefixed(rest)[0]
+        place = address + _HEADER_SIZE
+        return _prefixed(elf.at_address(file, segments, place, 2 + _LONGEST_VERSION))
     if pointer_size not in (4, 8):
-        return b"", b""
+        return b""
     order: Literal["big", "little"] = "big" if flags & _BIG_ENDIAN else "little"
 
-    def string(pointer_at: int, most: int) -> bytes:
-        # A Go string: an address and a length. Both the pointer to it and its own are 0 in a
-        # position-independent program until it is loaded.
-        place = int.from_bytes(header[pointer_at : pointer_at + pointer_size], order)
-        words = elf.at_address(file, segments, place, 2 * pointer_size)
-        size = int.from_bytes(words[pointer_size:], order)
-        if len(words) < 2 * pointer_size or size > most:
-            return b""
-        place = int.from_bytes(words[:pointer_size], order)
-        return elf.at_address(file, segments, place, size)
+    def word(data: bytes, at: int) -> int:
+        return int.from_bytes(data[at : at + pointer_size], order)
 
-    return (
-        string(16, _LONGEST_VERSION),
-        string(16 + pointer_size, _LONGEST_MODULE_INFO),
-    )
+    # A Go string: an address and a length. Both the pointer to it and its own are 0 in a
+    # position-independent program until it is loaded.
+    words = elf.at_address(file, segments, word(header, 16), 2 * pointer_size)
+    if len(words) < 2 * pointer_size or word(words, pointer_size) > _LONGEST_VERSION:
+        return b""
+    return elf.at_address(file, segments, word(words, 0), word(words, pointer_size))
 
 
-def _prefixed(data: bytes) -> tuple[bytes, bytes]:
-    """The string that begins with its length (a varint), and what is behind it."""
+def _prefixed(data: bytes) -> bytes:
+    """The string that begins with its length, a varint; empty where it is not whole."""
     size = 0
-    for at, byte in enumerate(data[:10]):
+    for at, byte in enumerate(data[:2]):
         size |= (byte & 0x7F) << 7 * at
         if not byte & 0x80:
             end = at + 1 + size
-            return (data[at + 1 : end], data[end:]) if end <= len(data) else (b"", b"")
-    return b"", b""
+            return data[at + 1 : end] if end <= len(data) else b""
+    return b""
