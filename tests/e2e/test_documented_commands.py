@@ -26,7 +26,7 @@ SAMPLE_ID = "83863f22-5178-4fe2-9da5-4e27eabab354"
 BACKGROUND = 'interval:ms:200 { printf("tick\\n"); }'
 ENDLESS = re.compile(
     r" -a\b(?!.*(exit\(\)|--deadline \ds))| attach | -f .*--timestamps| get -w| local "
-    r"| calls (?!.*(--show-program|--deadline))"
+    r"| calls (?!.*(--show-program|--deadline|pod/.* --max))"  # the pods' programs never rest
 )
 
 

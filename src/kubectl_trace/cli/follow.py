@@ -32,6 +32,7 @@ _QUEUED = 64
 
 _LOOK_AGAIN = 0.2  # seconds until one who waits for room sees that nobody makes any
 
+_COLLECTING = "stopping, collecting maps (Ctrl-C again gives them up)"
 _GIVEN_UP = "given up before the trace started"
 
 
@@ -73,7 +74,7 @@ class Interrupts:
         self._numbers = [signal.SIGINT, *((signal.SIGTERM, signal.SIGHUP) if owned else ())]
         self.count = 0
         self.action: Callable[[int], None] = lambda count: None
-        """Called in the main thread with the count at each signal."""
+        """Called in the main thread at each signal with the count; with 0 for `enough`."""
         self.wake: Callable[[], None] = lambda: None
         """Called in another thread at each signal: it must bring the main thread out of a wait."""
 
@@ -96,6 +97,10 @@ class Interrupts:
     def interrupt(self) -> None:
         """Does what Ctrl-C does, from any thread."""
         signal.raise_signal(signal.SIGINT)
+
+    def enough(self) -> None:
+        """Stops the trace, from the main thread; a Ctrl-C that the user adds is still the first."""
+        self.action(0)
 
     def _watch(self, reading: int) -> None:
         while os.read(reading, 64):
@@ -246,15 +251,19 @@ class _Follower:
         if not self._source.started:
             self._queue.put(_Wake())
         elif self._said is None:
-            self._ask_to_stop()
+            self._ask_to_stop(told=not count)
+        elif count < 2:
+            if count:  # the trace was stopping by itself
+                self._tell(_COLLECTING)
         elif isinstance(self._said, Stop):
             self._tell("giving up the maps")
             self._stop(Kill(), PATIENCE)
         else:
             raise KeyboardInterrupt
 
-    def _ask_to_stop(self) -> None:
-        self._tell("stopping, collecting maps (Ctrl-C again gives them up)")
+    def _ask_to_stop(self, *, told: bool = False) -> None:
+        if not told:
+            self._tell(_COLLECTING)
         self._stop(Stop(), self._grace + PATIENCE)
 
     def _stop(self, message: Stop | Kill, patience: float) -> None:

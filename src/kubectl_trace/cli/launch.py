@@ -99,7 +99,7 @@ def shown(
     output = "watch" if arguments.watch else arguments.output
     shows = printer(output, report, by=arguments.by, several=several, stop=interrupts.interrupt)
     if wrap is not None:
-        shows = wrap(shows, interrupts.interrupt)
+        shows = wrap(shows, interrupts.enough)
     return View(shows, report, by=arguments.by, strict=arguments.strict, session=saved)
 
 

@@ -173,6 +173,52 @@ def test_a_ctrl_c_just_before_the_first_runner_begins_stops_it() -> None:
     assert source.sent == ["Stop"]
 
 
+@pytest.mark.parametrize(("interrupts_sent", "sent"), [(1, ["Stop"]), (2, ["Stop", "Kill"])])
+def test_a_ctrl_c_after_the_view_has_had_enough_is_the_first_one(
+    interrupts_sent: int, sent: list[str], capfd: pytest.CaptureFixture[str]
+) -> None:
+    interrupted = threading.Event()
+
+    all_sent = threading.Event()
+
+    class Busy(Runners):
+        def send(self, message: Stop | Kill) -> None:
+            super().send(message)
+            if self.sent == sent:
+                all_sent.set()
+
+        def play(self) -> None:
+            self.begins("a")
+            self.begins("b")
+            interrupted.wait(10)
+            self.ends("a", "stopped")
+            self.ends("b", "stopped")
+            self.sink(Finished())
+
+    source = Busy()
+    report = Report(2)
+    with Interrupts(owned=True) as interrupts:
+
+        class Enough:
+            def show(self, result: Result) -> None:
+                """Nothing."""
+
+            def flush(self) -> None:
+                if source.started and not interrupted.is_set():
+                    interrupts.enough()
+                    for _ in range(interrupts_sent):
+                        os.kill(os.getpid(), signal.SIGINT)
+                    assert all_sent.wait(10)
+                    interrupted.set()
+
+            def close(self, account: Account | None) -> None:
+                """Nothing is open."""
+
+        assert follow(source, View(Enough(), report), interrupts, grace=1) == 0
+    assert source.sent == sent
+    assert capfd.readouterr().err.count("Ctrl-C again gives them up") == 1
+
+
 def test_a_node_that_was_killed_is_named_in_the_maps_of_the_others(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
