@@ -25,6 +25,7 @@ ANNOTATION_TRACER = "iovisor.org/kubectl-trace-tracer"
 ANNOTATION_PROGRAM_HASH = "iovisor.org/kubectl-trace-program-sha256"
 ANNOTATION_NODE = "iovisor.org/kubectl-trace-node"
 ANNOTATION_ATTACHED = "iovisor.org/kubectl-trace-attached"
+ANNOTATION_TIMEOUT = "iovisor.org/kubectl-trace-timeout"
 
 _ID_LENGTH = 36  # a UUID's characters
 
@@ -55,6 +56,8 @@ class JobOptions:
     init_image: str = IMAGE
     image_pull_policy: str = "IfNotPresent"
     image_pull_secret: str = ""
+    timeout: int = 120
+    """Seconds for which an attached client waits for the start."""
     ttl: int = 3600
     """Seconds for which a finished trace stays readable."""
     fetch_headers: bool = False
@@ -146,6 +149,7 @@ def _metadata(trace: Trace, name: str, node: str, options: JobOptions) -> Object
             ANNOTATION_TRACER: "bpftrace",
             ANNOTATION_NODE: node,
             ANNOTATION_ATTACHED: "true" if trace.attached else "false",
+            ANNOTATION_TIMEOUT: str(options.timeout),
             ANNOTATION_PROGRAM_HASH: hashlib.sha256(trace.program.encode()).hexdigest(),
         },
     }
@@ -169,11 +173,11 @@ def _pod_spec(trace: Trace, name: str, node: str, options: JobOptions) -> Object
                 "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}},
             }
         ],
-        # The client's messages come this way. An attached client's end is the trace's, too.
+        # The client's messages come this way. It stays open (stdinOnce) for a client that comes
+        # back: its connections end whenever an API server or a kubelet does.
         "stdin": True,
-        "stdinOnce": trace.attached,
         "resources": {
-            "requests": {"cpu": "100m", "memory": "100Mi"},
+            "requests": {"cpu": "50m", "memory": "100Mi"},
             "limits": {"cpu": "1", "memory": "1Gi"},
         },
         "securityContext": _security_context(options),

@@ -92,6 +92,7 @@ def _run_held(
     trace: Trace, writer: RecordWriter, stdin: int, held: files.Held, semaphores: Semaphores
 ) -> Summary:
     binary = bpftrace.find()
+    leftovers.remove_all()  # of runners that were killed
     chosen = _processes(trace, writer)
     pids = [process.pid for process in chosen]
     release = bpftrace.version(binary)
@@ -143,7 +144,6 @@ def _run_held(
         writer.flush()
     environment = _environment(trace, groundwork, release)
     end = time.monotonic() + trace.deadline
-    greeted = False
     for attempt in attempts.attempts(trace, groundwork, environment, writer):
         with contextlib.ExitStack() as stack:
             if attempt.members is not None:
@@ -166,14 +166,13 @@ def _run_held(
                 attempt.members,
                 scope_map=attempt.plan.scope.map if attempt.plan.scope else "",
                 attached=trace.attached,
-                greeted=greeted,
+                silence=trace.silence,
                 held_back=held_back,
                 deadline=end - time.monotonic(),
                 grace=trace.grace,
                 control_fd=stdin,
             )
             summary = supervisor.run()
-            greeted = supervisor.greeted
             leftovers.remove(child.pid)
         if summary.exit != Exit.REFUSED or not translation.hidden_errors:
             for text in supervisor.held_back or ():

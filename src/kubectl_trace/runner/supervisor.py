@@ -19,7 +19,7 @@ from kubectl_trace.errors import Exit, StartError
 from kubectl_trace.results.record import Summary
 from kubectl_trace.runner import bpfmap, bpftrace
 from kubectl_trace.runner.output import RecordWriter, to_data
-from kubectl_trace.trace import Control, Hello, Kill, Stop
+from kubectl_trace.trace import Control, Kill, Scope, Stop
 
 if TYPE_CHECKING:
     import subprocess
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 
     from kubectl_trace.runner.members import Members
     from kubectl_trace.runner.translation import Translation
-
-CLIENT_TIMEOUT = 30.0
-"""Seconds in which the client of an attached trace must have said hello."""
 
 _SCOPE_MAP_PERIOD = 0.002  # seconds
 _LOOK_AGAIN = 1.0  # seconds
@@ -67,7 +64,7 @@ class Supervisor:
         scope_map: str = "",
         *,
         attached: bool,
-        greeted: bool = False,
+        silence: float = 0,
         held_back: list[str] | None = None,
         deadline: float,
         grace: float,
@@ -78,11 +75,11 @@ class Supervisor:
         self._translation = translation
         self._members = members
         self._scope_map = scope_map
-        self.greeted = greeted
         self.held_back = held_back
         self._failure: tuple[Exit, str] | None = None
         self._complained = False
         self._attached = attached
+        self._silence = silence
         self._grace = grace
         self._control_fd = control_fd
         self._selector = selectors.DefaultSelector()
@@ -93,8 +90,7 @@ class Supervisor:
         self._set_timer("deadline", deadline, lambda: self._stop("deadline"))
         if members is not None:
             self._set_timer("scope", 0.0, self._find_scope_map)
-        if attached and not greeted:
-            self._set_timer("client", CLIENT_TIMEOUT, lambda: self._stop("client gone"))
+        self._await_client()
 
     def run(self) -> Summary:
         """Runs until bpftrace has ended and its output is read; what the summary record says."""
@@ -218,20 +214,23 @@ class Supervisor:
                 message = _decode_control(line)
             except msgspec.MsgspecError:
                 continue
-            if isinstance(message, Hello):
-                self.greeted = True
-                self._timers.pop("client", None)
-            elif isinstance(message, Stop):
+            self._await_client()
+            if isinstance(message, Stop):
                 self._stop("stopped")
             elif isinstance(message, Kill):
                 self._kill("killed")
-            elif self._members is not None:
+            elif isinstance(message, Scope) and self._members is not None:
                 self._members.set_containers(message.containers)
                 self._look_at_scope(self._members)
         if ended and self._control_fd is not None:
             self._selector.unregister(self._control_fd)
-            if self._attached:
+            if self._attached and not self._silence:
                 self._stop("client gone")
+
+    def _await_client(self) -> None:
+        """Gives the client its time anew."""
+        if self._attached and self._silence and not self._reason:
+            self._set_timer("client", self._silence, lambda: self._stop("client gone"))
 
     def _find_scope_map(self) -> None:
         """Looks for the program's map until it is there: bpftrace makes it before it attaches."""
@@ -321,6 +320,9 @@ class Supervisor:
             message = "stopped before its probes were attached"
             if reason == "deadline":
                 exit_code = Exit.DEADLINE
+        elif reason == "client gone" and self._silence:
+            exit_code = Exit.FAILED
+            message = f"the client was not heard of for {self._silence:g} s: stopped, with its maps"
         elif status > 0 and not self._ready and not self._writer.delivered:
             exit_code, reason = Exit.REFUSED, "refused"
             message = "bpftrace refused the program"

@@ -59,10 +59,10 @@ def test_a_runner_has_no_token_of_the_cluster() -> None:
     assert pod_spec(a_job())["automountServiceAccountToken"] is False
 
 
-def test_an_attached_traces_stdin_ends_with_its_client() -> None:
-    attached = msgspec.structs.replace(TRACE, attached=True)
-    assert pod_spec(a_job(attached))["containers"][0]["stdinOnce"] is True
-    assert pod_spec(a_job())["containers"][0]["stdinOnce"] is False
+def test_a_runners_standard_input_stays_open_for_a_client_that_comes_back() -> None:
+    (container,) = pod_spec(a_job(msgspec.structs.replace(TRACE, attached=True)))["containers"]
+    assert container["stdin"] is True
+    assert "stdinOnce" not in container
 
 
 def test_labels_are_the_originals_and_annotations_say_who_and_what() -> None:

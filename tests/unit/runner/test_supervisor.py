@@ -59,7 +59,7 @@ class Run:
         attached: bool = True,
         deadline: float = 60,
         grace: float = 20,
-        greeted: bool = False,
+        silence: float = 0,
         held_back: list[str] | None = None,
     ) -> None:
         self.control_read, self.control = os.pipe()
@@ -76,7 +76,7 @@ class Run:
             RecordWriter(out_write),
             Translation(Plan(Rewritten.of("")), ProgramFile(""), "", "mine.bt"),
             attached=attached,
-            greeted=greeted,
+            silence=silence,
             held_back=held_back,
             deadline=deadline,
             grace=grace,
@@ -214,16 +214,35 @@ def test_a_detached_trace_outlives_its_client() -> None:
     assert (summary.reason, run.results()) == ("finished", ["still here"])
 
 
-def test_an_attached_trace_whose_client_never_comes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubectl_trace.runner.supervisor.CLIENT_TIMEOUT", 0.5)
-    assert Run(MAPS_ON_SIGINT).finish().reason == "client gone"
+def test_an_attached_trace_whose_client_never_comes_ends() -> None:
+    run = Run(MAPS_ON_SIGINT, silence=0.5)
+    summary = run.finish()
+    assert (summary.reason, summary.exit) == ("client gone", 1)
+    assert "not heard of for 0.5 s" in summary.message
+    assert {"@": 1} in run.results()
 
 
-def test_a_client_that_came_at_the_first_try_need_not_come_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("kubectl_trace.runner.supervisor.CLIENT_TIMEOUT", 0.2)
-    assert Run("ready(); time.sleep(0.6)", greeted=True).finish().reason == "finished"
+def test_a_client_that_goes_on_saying_hello_is_not_gone() -> None:
+    run = Run("ready(); time.sleep(1.2); say('still here')", silence=0.5)
+    stopped = threading.Event()
+
+    def speak() -> None:
+        while not stopped.wait(0.05):
+            os.write(run.control, msgspec.json.encode(Hello()) + b"\n")
+
+    speaking = threading.Thread(target=speak)
+    speaking.start()
+    summary = run.supervisor.run()
+    stopped.set()
+    speaking.join()
+    run.close()
+    assert (summary.reason, summary.exit) == ("finished", 0)
+
+
+def test_a_connection_that_ends_is_not_the_end_of_a_client_that_says_hello() -> None:
+    run = Run("ready(); time.sleep(0.6); say('still here')", silence=20)
+    run.close_when_ready()
+    assert run.finish().reason == "finished"
 
 
 def test_what_a_try_says_before_it_is_attached_can_be_held_back() -> None:
