@@ -100,6 +100,7 @@ class RunnerStream:
         self._states: SimpleQueue[Object | TraceError | None] = SimpleQueue()
         self._pod: Object | None = None
         self._is_gone = False
+        self._is_out_of_reach = False
         self._stream: Stream | None = None
         self._started = threading.Event()
         self._news = threading.Event()
@@ -135,6 +136,10 @@ class RunnerStream:
         self._pod = pod
         if not self.started:
             self._states.put(pod)
+        elif traces.is_out_of_reach(pod) != self._is_out_of_reach:
+            self._is_out_of_reach = not self._is_out_of_reach
+            text = "does not answer: what comes next is late, or lost"
+            self._sink(Notice(text if self._is_out_of_reach else "answers again", self.node))
 
     def on_pod_gone(self) -> None:
         """There is no pod any more."""
@@ -384,9 +389,25 @@ class RunnerStream:
             if self._is_gone:
                 raise self._pod_is_gone()
             if before_read and not self._away_since:
-                raise _no_summary(self._pod or {})
+                self._take_last_words()
+                return
             time.sleep(delay)
             delay = min(2 * delay, RECONNECT)
+
+    def _take_last_words(self) -> None:
+        """The summary from the pod's status: the log has none, it could not be written.
+
+        Raises:
+            TraceError: there is none, the runner was killed.
+        """
+        terminated = traces.runner_state(self._pod or {}).get("terminated", {})
+        self._reader.restart()
+        records = self._reader.feed(terminated.get("message", "").encode())
+        if not self._reader.ended:
+            raise _no_summary(self._pod or {})
+        self._sink(Notice("the node could not write its log to the end", self.node))
+        self._sink(Records(self.node, records))
+        self._end()
 
     def _check_worth_waiting(self, error: UnavailableError) -> None:
         if self._alone_since is None:

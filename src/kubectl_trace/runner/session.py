@@ -41,6 +41,9 @@ _CONTAINER_TIMEOUT = 5.0
 _LEAST_ROOM, _MOST_ROOM = 4, 16
 """How many containers, at least and at most, a map has room for that is kept by container."""
 
+_TERMINATION_LOG = Path("/dev/termination-log")
+"""Where the kubelet mounts a container's `terminationMessagePath`; nowhere else there is one."""
+
 _TRACEFS = (Path("/sys/kernel/tracing/events"), Path("/sys/kernel/debug/tracing/events"))
 
 
@@ -58,7 +61,7 @@ def run(description: bytes, *, stdout: int, stdin: int) -> int:
         writer.add("stderr", traceback.format_exc())
         message = f"the runner itself failed: {error!r}"
         summary = Summary(exit=Exit.FAILED, reason="failed", message=message)
-    summary_record(writer, summary)
+    summary_record(writer, summary, _TERMINATION_LOG)
     return summary.exit
 
 

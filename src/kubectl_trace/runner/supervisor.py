@@ -24,6 +24,7 @@ from kubectl_trace.trace import Control, Kill, Scope, Stop
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     from kubectl_trace.runner.members import Members
     from kubectl_trace.runner.translation import Translation
@@ -123,7 +124,7 @@ class Supervisor:
                         continue
                     data = os.read(key.fd, _CHUNK)
                     if key.fd == signals.fd:
-                        self._stop("stopped")
+                        self._stop("terminated")
                     elif key.fd == self._control_fd:
                         self._on_control(control.feed(data), ended=not data)
                     else:
@@ -320,6 +321,9 @@ class Supervisor:
             message = "stopped before its probes were attached"
             if reason == "deadline":
                 exit_code = Exit.DEADLINE
+        elif reason == "terminated":
+            exit_code = Exit.FAILED
+            message = "the runner was told to end (its pod was deleted or evicted); with its maps"
         elif reason == "client gone" and self._silence:
             exit_code = Exit.FAILED
             message = f"the client was not heard of for {self._silence:g} s: stopped, with its maps"
@@ -379,8 +383,15 @@ def _read_rest(fd: int) -> bytes:
     return bytes(rest)
 
 
-def summary_record(writer: RecordWriter, summary: Summary) -> None:
-    """Writes the last record; a reader that is gone is no error any more."""
-    writer.add("summary", to_data(summary))
+def summary_record(writer: RecordWriter, summary: Summary, again: Path | None = None) -> None:
+    """Writes the last record; a reader that is gone is no error any more.
+
+    `again`: a file that gets it, too. What is in it when a container ends is in its pod's status
+    (`terminationMessagePath`, at most 4 KiB), also where its log could not be written.
+    """
+    line = writer.add("summary", to_data(summary))
     with contextlib.suppress(BrokenPipeError):
         writer.flush()
+    if again is not None and again.exists():
+        with contextlib.suppress(OSError):
+            again.write_bytes(line)
