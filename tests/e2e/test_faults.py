@@ -188,6 +188,23 @@ def _stopped_with(pid: int) -> list[int]:
     return stopped
 
 
+def test_a_killed_runner_takes_its_program_with_it_and_is_told(
+    cluster: Cluster, nginx: Pod
+) -> None:
+    command = start("run", f"pod/{nginx.name}", "-a", "-e", ACCEPTED).wait_until_attached()
+    runner = runner_of(id_of(command))
+    bpftrace = child_of(runner)
+    os.kill(runner, signal.SIGKILL)
+    result = command.finish()
+    assert result.code == 1, result
+    assert "ended without a summary" in result.stderr
+    wait_until(lambda: not Path(f"/proc/{bpftrace}").exists(), "bpftrace has ended with it")
+    # What the kernel keeps of its uprobe does nothing; the next trace on the node removes it.
+    assert f"_bcc_{bpftrace} " in Path("/sys/kernel/tracing/uprobe_events").read_text()
+    assert trace("run", nginx.node, "-a", "-e", "BEGIN { exit(); }").code == 0
+    assert f"_bcc_{bpftrace} " not in Path("/sys/kernel/tracing/uprobe_events").read_text()
+
+
 def test_a_killed_bpftrace_is_told(cluster: Cluster, node: str) -> None:
     command = start("run", node, "-a", "-e", NUMBERS).wait_until_attached()
     os.kill(child_of(runner_of(id_of(command))), signal.SIGKILL)

@@ -425,6 +425,8 @@ class RunnerStream:
             for data in stream:
                 if records := self._reader.feed(data):
                     self._sink(Records(self.node, records))
+                if self._reader.ended:
+                    return  # the kubelet may take a second more to see the end
 
     def _pod_is_gone(self) -> TraceError:
         """Why there is no pod any more: the Job controller deletes it at the Job's own deadline."""
