@@ -18,22 +18,23 @@ from .settings import NODES, Node
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_END = 30  # seconds for a component to end
+_PATIENCE = 3  # seconds for a component to end; the API server would wait a minute for its watches
 _START = 60
 
 
 def stop(name: str) -> None:
-    """End a component and wait until it has ended.
+    """End a component, at last by force, and wait until it has ended.
 
     Raises:
         TestbedError: there is no such component, or it does not run.
     """
     _check(name)
-    os.kill(processes.require(name).pid, signal.SIGTERM)
-    end = time.monotonic() + _END
-    while processes.find(name):
+    process = processes.require(name)
+    os.kill(process.pid, signal.SIGTERM)
+    end = time.monotonic() + _PATIENCE
+    while process.alive:
         if time.monotonic() > end:
-            raise TestbedError(f"{name} does not end")
+            os.kill(process.pid, signal.SIGKILL)
         time.sleep(0.05)
 
 

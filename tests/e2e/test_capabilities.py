@@ -36,5 +36,3 @@ def run(target: str, program: str, tmp_path: Path, *capabilities: str) -> Result
 
 def without(missing: str) -> list[str]:
     return [each for each in CAPABILITIES if each != missing]
-
-

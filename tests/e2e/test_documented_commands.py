@@ -8,6 +8,7 @@ would go on for ever is interrupted once it has shown that it works.
 from __future__ import annotations
 
 import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ from .command import Command, trace, wait_until
 
 if TYPE_CHECKING:
     from .cluster import Cluster, Pod
+    from .command import Result
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "docs" / "examples"
@@ -58,15 +60,14 @@ def commands() -> list[str]:
     return sorted(text for text in found if "--watch" not in text)  # it needs a terminal
 
 
-@pytest.mark.parametrize("text", commands())
-def test_a_documented_command_works(
-    cluster: Cluster, nginx: Pod, tmp_path: Path, text: str
-) -> None:
-    running = trace("run", nginx.node, "-e", BACKGROUND).trace_id if SAMPLE_ID in text else ""
-    if running:
-        cluster.wait_for_phase(running, "Running")
-        wait_until(lambda: "tick" in trace("logs", running).stdout, "the trace to speak")
-    session = str(tmp_path / "session")
+def is_alone(text: str) -> bool:
+    """Whether a command has to do with other traces than one that it starts itself."""
+    return re.match(r"(sudo )?kubectl.trace (run|calls|functions) ", text) is None
+
+
+def result_of(text: str, nginx: Pod, folder: Path, *, running: str = "") -> Result:
+    """The end of a command; `running`: the ID of a trace that runs, in the place of the sample."""
+    session = str(folder / "session")
     if " replay " in text:
         trace("run", nginx.node, "-a", "--save", session, "-e", "BEGIN { exit(); }")
     line = (
@@ -75,13 +76,49 @@ def test_a_documented_command_works(
         .replace("pod/nginx-0", f"pod/{nginx.name}")
         .replace("sudo ", "")
         .replace("--deadline 30s", "--deadline 3s")
-        .replace("~/.config/fish/completions", str(tmp_path))
+        .replace("~/.config/fish/completions", str(folder))
     )
     run = "exec " if "<(" not in line and "|" not in line else ""
-    folder = REPOSITORY if "docs/examples/" in line else EXAMPLES
-    command = Command("bash", "-c", f"cd '{folder}' && {run}{line}")
+    place = REPOSITORY if "docs/examples/" in line else EXAMPLES
+    command = Command("bash", "-c", f"cd '{place}' && {run}{line}")
     if ENDLESS.search(text):
         command.wait_for("NAMESPACE" if " get " in text else "tick" if running else "attached ")
         command.interrupt()
-    result = command.finish()
+    return command.finish()
+
+
+@pytest.fixture(scope="module")
+def results(
+    cluster: Cluster, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Result | AssertionError]:
+    """The ends of the commands that need not be alone, several at a time."""
+    nginx = cluster.pods("app=nginx")[0]
+
+    def end(text: str) -> Result | AssertionError:
+        try:
+            return result_of(text, nginx, tmp_path_factory.mktemp("command"))
+        except AssertionError as error:
+            return error
+
+    texts = [text for text in commands() if not is_alone(text)]
+    with ThreadPoolExecutor(3) as pool:
+        return dict(zip(texts, pool.map(end, texts), strict=True))
+
+
+@pytest.mark.parametrize("text", [text for text in commands() if not is_alone(text)])
+def test_a_documented_command_works(results: dict[str, Result | AssertionError], text: str) -> None:
+    result = results[text]
+    assert not isinstance(result, AssertionError), result
+    assert result.code == 0, result
+
+
+@pytest.mark.parametrize("text", [text for text in commands() if is_alone(text)])
+def test_a_documented_command_about_traces_works(
+    cluster: Cluster, nginx: Pod, tmp_path: Path, text: str
+) -> None:
+    running = trace("run", nginx.node, "-e", BACKGROUND).trace_id if SAMPLE_ID in text else ""
+    if running:
+        cluster.wait_for_phase(running, "Running")
+        wait_until(lambda: "tick" in trace("logs", running).stdout, "the trace to speak")
+    result = result_of(text, nginx, tmp_path, running=running)
     assert result.code == 0, result

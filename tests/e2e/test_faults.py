@@ -52,10 +52,10 @@ def fault(cluster: Cluster) -> Iterator[Fault]:
         assert done.code == 0, done
 
     def do(action: str, name: str) -> None:
-        testbed(action, name)
         if undo.get(action):
             open_.append((undo[action], name))
-        elif (action, name) in open_:
+        testbed(action, name)
+        if (action, name) in open_:
             open_.remove((action, name))
 
     yield do
@@ -164,7 +164,7 @@ def test_a_cut_off_node_and_a_closed_laptop_end_their_traces_and_the_answers_com
         for child in children:
             wait_until(lambda: not Path(f"/proc/{child}").exists(), "the programs end")  # noqa: B023
         assert time.monotonic() - began > 30, "short breaks are survived"
-        cut_off.wait_for(f"{away}: does not answer")
+        cut_off.wait_for("the node does not answer")
     finally:
         fault("join", away)
         for pid in silenced:

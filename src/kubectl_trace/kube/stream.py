@@ -138,8 +138,10 @@ class RunnerStream:
             self._states.put(pod)
         elif traces.is_out_of_reach(pod) != self._is_out_of_reach:
             self._is_out_of_reach = not self._is_out_of_reach
-            text = "does not answer: what comes next is late, or lost"
-            self._sink(Notice(text if self._is_out_of_reach else "answers again", self.node))
+            text = "the node does not answer: what comes next is late, or lost"
+            self._sink(
+                Notice(text if self._is_out_of_reach else "the node answers again", self.node)
+            )
 
     def on_pod_gone(self) -> None:
         """There is no pod any more."""

@@ -8,6 +8,7 @@ nothing, but stays until somebody removes it.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,7 +55,16 @@ def _remove(chosen: Callable[[int], bool], tracefs: Path) -> int:
             owner = _OWNER.search(name)
             if owner is None or not chosen(int(owner[1])):
                 continue
-            with contextlib.suppress(OSError), file.open("a") as writing:
-                writing.write(f"-:{name}\n")
+            with contextlib.suppress(OSError):
+                _append(file, f"-:{name}\n")
                 removed += 1
     return removed
+
+
+def _append(file: Path, line: str) -> None:
+    # Python's own "a" seeks to the end, which tracefs does not know.
+    fd = os.open(file, os.O_WRONLY | os.O_APPEND)
+    try:
+        os.write(fd, line.encode())
+    finally:
+        os.close(fd)

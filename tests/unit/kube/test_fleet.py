@@ -288,8 +288,8 @@ def test_a_node_that_does_not_answer_is_named_and_so_is_its_return(
         trace.pod("a", "running", ready)
     said = [(event.node, event.text) for event in trace.of(Notice) if event.node]
     assert said == [
-        ("a", "does not answer: what comes next is late, or lost"),
-        ("a", "answers again"),
+        ("a", "the node does not answer: what comes next is late, or lost"),
+        ("a", "the node answers again"),
     ]
 
 
