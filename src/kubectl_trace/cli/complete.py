@@ -85,7 +85,11 @@ def complete(before: Sequence[str], word: str) -> tuple[Iterable[str], int]:
             for flag, action in actions.items()
             if action.help != argparse.SUPPRESS and flag.startswith("--")
         ], _NO_FILES
-    if verb in ("run", "calls", "functions"):
+    if verb == "auth":
+        if not rest:
+            return ["can-i\twhether a target can be traced, and what is missing"], _NO_FILES
+        rest = rest[1:]
+    if verb in ("run", "calls", "functions", "auth"):
         return _run_positional(rest, word, actions)
     if verb in _TRACE_VERBS:
         return _trace_ids(rest), _NO_FILES
