@@ -100,8 +100,8 @@ RIGHTS: tuple[Right, ...] = (
         *("list", "jobs", "batch", "traces", "finding traces"),
         ("attach", "logs", "get", "stop", "delete"),
         ("functions",),
-        "`attach`, `logs`, `get`, `stop` and `delete` find no trace; the objects of `functions` and "
-        "--explain stay for --ttl",
+        "`attach`, `logs`, `get`, `stop` and `delete` find no trace; the objects of `functions` "
+        "and --explain stay for --ttl",
     ),
     Right(
         *("watch", "jobs", "batch", "traces", "traces, as they change", ("get",)),
