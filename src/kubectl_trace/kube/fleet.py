@@ -60,6 +60,8 @@ class Fleet:
         self._owned = owned
         self._begin = begin
         self._created: set[str] = set()
+        self._creating: dict[str, bool] = {}
+        """Whose objects are not all there yet, by the Job's name: whether its pod is gone again."""
         self._streams: dict[str, RunnerStream] = {}
         """By the Job's name."""
         self._lock = threading.Lock()
@@ -199,6 +201,7 @@ class Fleet:
             if self._stopping:
                 raise StartError("stopped before it started")
             self._created.add(stream.name)
+            self._creating[stream.name] = False
             create(placement)
             self.say(f"trace {self._id} created")
             if stream.ended and stream.is_worthless:
@@ -212,6 +215,9 @@ class Fleet:
         finally:
             with self._lock:
                 self._launching -= 1
+                pod_is_gone = self._creating.pop(stream.name, False)
+            if pod_is_gone:
+                stream.on_pod_gone()
             self._check_finished()
 
     def _on_end(self, stream: RunnerStream) -> None:
@@ -269,6 +275,10 @@ class Fleet:
                 stream = self._add(name, node)
             stream.on_pod(pod)
         for name in self._seen - pods.keys():
+            with self._lock:
+                if name in self._creating:
+                    self._creating[name] = True  # why comes from who creates it
+                    continue
             self._streams[name].on_pod_gone()
         self._seen = set(pods)
 
