@@ -8,7 +8,7 @@ VENV := .venv
 PYTHON := $(VENV)/bin/python
 STAMP := $(VENV)/installed
 # What the target `local` and the demo need on this machine itself.
-ON_THIS_MACHINE := bpftrace nginx-light curl iproute2 util-linux
+ON_THIS_MACHINE := bpftrace bpftool faketime nginx-light curl iproute2 util-linux
 
 .PHONY: help
 help: ## show this list

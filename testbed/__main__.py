@@ -1,4 +1,4 @@
-"""usage: python3 -m testbed up | down | status | image | programs | kubelet … | enter … | …."""
+"""usage: python3 -m testbed up | down | status | image | programs | stop … | enter … | …."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ usage: python3 -m testbed COMMAND
   down     remove it and everything it made, but the caches
   status   say how each part is; exit status 1 unless all is well
   image    build the runner's image and print its archive's path
-  kubelet stop|start NODE
-           end the kubelet of node-a or node-b, or start it again: a node that is away
+  stop|start|pause|resume COMPONENT
+           end a component (`status` has their names) and start it again, or halt it for a while
+  cut|join|crash NODE
+           cut the wire of node-a or node-b, mend it, or end all that runs there at once
   enter PLACE [COMMAND...]
            run a command (default: a shell) in the namespaces of control, node-a or node-b
   bpftrace VERSION [ARGUMENTS...]
@@ -39,12 +41,14 @@ def main(argv: list[str]) -> int:
             return _status()
         case ["image"]:
             print(cluster.image())
-        case ["kubelet", ("stop" | "start") as action, name]:
-            cluster.kubelet(action, name)
         case ["enter", place, *command]:
             inside = within(place, command or [os.environ.get("SHELL", "/bin/sh")])
             os.execvp(inside[0], inside)
         # Imported here alone: what `up` imports is the code that made the running cluster.
+        case [("stop" | "start" | "pause" | "resume" | "cut" | "join" | "crash") as fault, name]:
+            from . import faults
+
+            getattr(faults, fault)(name)
         case ["bpftrace", version, *arguments]:
             from . import bpftraces
 

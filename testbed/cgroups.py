@@ -44,7 +44,7 @@ def destroy(bound: float = 20.0) -> list[str]:
     """Kill what runs in the testbed's cgroups, remove them; give what is left after `bound` s."""
     deadline = time.monotonic() + bound
     while True:
-        for pid in _processes():
+        for pid in processes():
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         for folder in _folders():
@@ -52,7 +52,7 @@ def destroy(bound: float = 20.0) -> list[str]:
                 folder.rmdir()
         left = [f"cgroup {folder}" for folder in _folders()]
         if not left or time.monotonic() > deadline:
-            return left + [f"process {pid}" for pid in _processes()]
+            return left + [f"process {pid}" for pid in processes()]
         time.sleep(0.05)
 
 
@@ -61,19 +61,20 @@ def exist() -> bool:
     return any((root / CGROUP).exists() for root in hierarchies())
 
 
-def _folders() -> Iterator[Path]:
-    """The testbed's cgroups, children before their parents."""
-    for root in hierarchies():
-        for folder, _children, _files in os.walk(root / CGROUP, topdown=False):
-            yield Path(folder)
-
-
-def _processes() -> set[int]:
+def processes(name: str = CGROUP) -> set[int]:
+    """The processes in a cgroup and below it, in any hierarchy."""
     pids: set[int] = set()
-    for folder in _folders():
+    for folder in _folders(name):
         with suppress(OSError):
             pids.update(int(pid) for pid in (folder / "cgroup.procs").read_text().split())
     return pids - {0}
+
+
+def _folders(name: str = CGROUP) -> Iterator[Path]:
+    """A cgroup's folders, children before their parents."""
+    for root in hierarchies():
+        for folder, _children, _files in os.walk(root / name, topdown=False):
+            yield Path(folder)
 
 
 def _copy_cpuset(folder: Path) -> None:

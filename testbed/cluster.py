@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import shutil
-import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -82,27 +80,6 @@ def image() -> Path:
     packages.ensure()
     with locked(CACHE / "testbed.lock", "end"):
         return images.archive(images.runner())
-
-
-def kubelet(action: str, name: str) -> None:
-    """End a node's kubelet (`stop`) and wait until it has ended, or start it anew (`start`).
-
-    Raises:
-        TestbedError: there is no such node, or its kubelet does not run.
-    """
-    found = next((each for each in NODES if each.name == name), None)
-    if found is None:
-        raise TestbedError(f"no node {name}; there are {', '.join(each.name for each in NODES)}")
-    if action == "start":
-        node.start_kubelet(found)
-        processes.wait_ready(node.kubelet_name(found), partial(node.kubelet_answers, found), 60)
-        return
-    os.kill(processes.require(node.kubelet_name(found)).pid, signal.SIGTERM)
-    end = time.monotonic() + 30
-    while processes.find(node.kubelet_name(found)):
-        if time.monotonic() > end:
-            raise TestbedError(f"the kubelet of {name} does not end")
-        time.sleep(0.1)
 
 
 def status() -> dict[str, str]:

@@ -51,7 +51,7 @@ def start() -> None:
     """
     _start_etcd()
     processes.wait_ready(ETCD, CHECKS[ETCD], 30)
-    _start_api_server()
+    start_api_server()
     processes.wait_ready(API, CHECKS[API], 60)
     _start_controllers()
     _start_scheduler()
@@ -82,7 +82,8 @@ def _start_etcd() -> None:
     )
 
 
-def _start_api_server() -> None:
+def start_api_server() -> None:
+    """Start the API server."""
     _start(
         API,
         [

@@ -100,7 +100,7 @@ def furnish(node: Node) -> None:
 def start_containerd(node: Node) -> None:
     """Start the node's containerd and wait until it answers."""
     network = node.disk / "cni"
-    network.mkdir()
+    network.mkdir(exist_ok=True)
     (network / "10-bridge.conflist").write_text(_network_config(node))
     config = node.disk / "containerd.toml"
     config.write_text(_containerd_config(network))

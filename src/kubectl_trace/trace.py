@@ -11,6 +11,13 @@ import msgspec
 PROTOCOL = 4
 """Changes when a client and a runner of different versions would misunderstand each other."""
 
+HEARTBEAT = 5.0
+"""Seconds between two hellos of a client that owns a trace in a cluster."""
+
+SILENCE = 60.0
+"""Seconds without a word after which it is taken for gone: an API server may be away for half a
+minute while it is upgraded."""
+
 
 class Container(msgspec.Struct, frozen=True, omit_defaults=True):
     """A container of the placement, as the API server names it."""
@@ -95,7 +102,10 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     grace: float = 120
     """Seconds that the program gets to detach and print its maps once it was told to stop."""
     attached: bool = False
-    """The trace belongs to a client that holds the runner's standard input, and ends with it."""
+    """The trace belongs to a client, and ends with it."""
+    silence: float = 0
+    """Seconds in which an attached client must have said something; 0: it is gone when the
+    runner's standard input ends."""
     protocol: int = 0
     client_version: str = ""
 
@@ -111,7 +121,7 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """The client is here."""
+    """The client is here, still."""
 
 
 class Stop(msgspec.Struct, frozen=True, tag="stop"):

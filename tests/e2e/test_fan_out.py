@@ -291,7 +291,7 @@ def kubelet_stops(cluster: Cluster) -> Iterator[Callable[[str], None]]:
     stopped: list[str] = []
 
     def kubelet(action: str, name: str) -> None:
-        done = Command(sys.executable, "-m", "testbed", "kubelet", action, name).finish()
+        done = Command(sys.executable, "-m", "testbed", action, f"{name}-kubelet").finish()
         assert done.code == 0, done
 
     def stop(name: str) -> None:

@@ -64,6 +64,10 @@ CASES: dict[tuple[str, str], Case] = {
     ("traces", "get pods/attach"): on_pod(4),
     # Asked for by API servers from 1.35 on only.
     ("traces", "create pods/attach"): on_pod(0, "lost: none"),
+    # Used when a client is killed: tests/e2e/test_faults.py.
+    ("traces", "get pods"): on_pod(0, "lost: none"),
+    ("traces", "list configmaps"): Case(("delete", "--orphans"), 4),
+    ("traces", "delete configmaps"): Case(("delete", "--orphans"), 4, "can't be deleted"),
     ("traces", "list jobs.batch"): Case(("get",), 4),
     ("traces", "watch jobs.batch"): Case(("get", "-w"), 4),
     # Looked at when a pod and its log are gone at once: tests/unit/kube/test_fleet.py.
@@ -164,6 +168,13 @@ def users(cluster: Cluster) -> Iterator[None]:
     assert created.code == 0, created
     may = ("auth", "can-i", "get", "pods", "-n", "default", "--as", "with-all")
     wait_until(lambda: kubectl(*may).code == 0, "the roles have effect")
+    cluster.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": "orphan", "namespace": NAMESPACE, "labels": {jobs.LABEL_ID: "1"}},
+        }
+    )
     account = ("get", "serviceaccount", "default", "-n", NAMESPACE)
     wait_until(lambda: kubectl(*account).code == 0, "the namespace has its service account")
     yield
@@ -336,7 +347,7 @@ def test_the_roles_let_a_tracer_trace(cluster: Cluster, nginx: Pod, documented_r
     assert trace("delete", "--all", "--now", *as_ada).code == 0
 
 
-def test_a_reader_reads_and_does_nothing_else(
+def test_a_reader_reads_and_a_cleaner_deletes_and_neither_does_anything_else(
     cluster: Cluster, nginx: Pod, documented_roles: None
 ) -> None:
     created = trace("run", nginx.node, "-e", FOREVER).trace_id
@@ -355,6 +366,10 @@ def test_a_reader_reads_and_does_nothing_else(
         assert result.code == 4, result
         assert "verbs: [" in result.stderr, result
     assert "Running" in trace("get", created).stdout
+    clearing = all_of(
+        "kubectl-trace-cleaners", ("delete", "--orphans", "-A"), ("delete", "--now", created)
+    )
+    assert [each.code for each in clearing] == [0, 0], clearing
 
 
 def test_a_trace_says_who_what_where_and_why_on_its_objects_and_on_its_targets(

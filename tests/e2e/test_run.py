@@ -585,18 +585,6 @@ def test_a_trace_that_is_cut_short_without_its_maps_says_so(cluster: Cluster, no
     assert "maps lost" in result.stderr
 
 
-def test_a_runner_that_crashes_is_told(cluster: Cluster, node: str) -> None:
-    command = start("run", node, "-a", "-e", FOREVER).wait_until_attached()
-    (job,) = cluster.get("jobs")["items"]
-    (pod,) = cluster.get("pods", "-l", f"job-name={job['metadata']['name']}")["items"]
-    runner, bpftrace = pids_of(cluster, pod["metadata"]["name"], "kubectl-trace")
-    os.kill(runner, signal.SIGKILL)
-    result = command.finish()
-    assert result.code == 1, result
-    assert "ended without a summary" in result.stderr
-    wait_until(lambda: not os.path.exists(f"/proc/{bpftrace}"), "bpftrace has ended with it")
-
-
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
 def test_a_client_that_is_killed_takes_its_trace_with_it(
     cluster: Cluster, node: str, number: signal.Signals

@@ -54,6 +54,10 @@ class Cluster:
 
         return Client(self._proxy, self._arguments.request_timeout or None)
 
+    def own(self, namespace: str, pod: str) -> None:
+        """This runner is to be stopped if this command is killed."""
+        self._proxy.own(namespace, pod)
+
     @property
     def namespace(self) -> str:
         """The namespace: the flag's, else the context's, else the pod's that we run in."""

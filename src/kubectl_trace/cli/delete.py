@@ -19,6 +19,8 @@ _EXAMPLES = """\
   kubectl trace delete 83863f22-5178-4fe2-9da5-4e27eabab354
   # every trace of every namespace, without waiting for them to detach
   kubectl trace delete --all -A --now
+  # what clients and nodes that died at a bad moment have left, here and in the cluster
+  kubectl trace delete --orphans -A
 """
 
 
@@ -29,10 +31,15 @@ def parser() -> Parser:
         "Remove traces with their Jobs, pods and ConfigMaps. A running program ends as by Ctrl-C, but\n"
         "its maps go with its log: `kubectl trace stop` keeps them.",
         _EXAMPLES,
-        "(TRACE... | --all [-A]) [--now] [flags]",
+        "(TRACE... | --all [-A] | --orphans [-A]) [--now] [flags]",
     )
     result.add_argument("traces", metavar="TRACE", nargs="*", help="a trace's ID or name")
     result.add_argument("--all", action="store_true", help="every trace of the namespace")
+    result.add_argument(
+        "--orphans",
+        action="store_true",
+        help="objects of traces that nobody will take away soon, and folders of dead clients",
+    )
     result.add_argument("-A", "--all-namespaces", action="store_true", help="of all namespaces")
     result.add_argument(
         "--now", action="store_true", help="kill the programs, with no grace period"
@@ -45,12 +52,14 @@ def run(arguments: argparse.Namespace) -> int:
     from kubectl_trace.cli.cluster import Cluster
     from kubectl_trace.kube import traces
 
-    if arguments.traces and arguments.all:
-        raise UsageError("name traces or say --all, not both")
-    if not arguments.traces and not arguments.all:
+    if sum((bool(arguments.traces), arguments.all, arguments.orphans)) > 1:
+        raise UsageError("name traces, or say --all, or --orphans")
+    if not (arguments.traces or arguments.all or arguments.orphans):
         raise UsageError("which traces? Name them, or say --all")
-    if arguments.all_namespaces and not arguments.all:
-        raise UsageError("--all-namespaces goes with --all")
+    if arguments.all_namespaces and arguments.traces:
+        raise UsageError("--all-namespaces goes with --all and --orphans")
+    if arguments.orphans:
+        return _delete_orphans(arguments)
     code = int(Exit.DONE)
     with Cluster(arguments) as cluster:
         if arguments.all:
@@ -78,3 +87,27 @@ def _delete(cluster: Cluster, found: Found, *, now: bool) -> int:
         return int(error.code)
     print(f"trace {found.id} deleted")
     return Exit.DONE
+
+
+def _delete_orphans(arguments: argparse.Namespace) -> int:
+    from kubectl_trace.cli.cluster import Cluster
+    from kubectl_trace.kube import orphans
+    from kubectl_trace.kube.proxy import remove_dead
+    from kubectl_trace.runner import leftovers
+
+    for folder in remove_dead():
+        print(f"{folder} deleted: its client has died")
+    if removed := leftovers.remove_all():
+        print(f"{removed} probe definitions of dead processes deleted on this machine")
+    code = int(Exit.DONE)
+    with Cluster(arguments) as cluster:
+        namespace = "" if arguments.all_namespaces else cluster.namespace
+        for each in orphans.find(cluster.client, namespace):
+            try:
+                orphans.remove(cluster.client, each)
+            except TraceError as error:
+                complain(f"{each}; it can't be deleted: {error}")
+                code = code or int(error.code)
+            else:
+                print(f"{each}; deleted")
+    return code

@@ -242,6 +242,7 @@ class _Launch:
                 longest=self._trace.deadline + self._trace.grace + PATIENCE,
                 owned=True,
                 begin=self._begin,
+                own=self._cluster.own,
             )
             try:
                 return follow(
@@ -342,6 +343,7 @@ def _job_options(arguments: argparse.Namespace, cluster: Cluster, targets: Targe
         init_image=arguments.init_imagename or arguments.imagename,
         image_pull_policy=arguments.image_pull_policy,
         image_pull_secret=arguments.image_pull_secret,
+        timeout=int(arguments.timeout),
         ttl=int(arguments.ttl),
         fetch_headers=arguments.fetch_headers,
         headers_mirror=arguments.headers_mirror,

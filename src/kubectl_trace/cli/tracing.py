@@ -190,7 +190,7 @@ def trace(arguments: argparse.Namespace, targets: Targets, *, scope: bool, attac
         scope: It is limited to the target's containers.
         attached: It ends with this command.
     """
-    from kubectl_trace.trace import PROTOCOL, Trace
+    from kubectl_trace.trace import PROTOCOL, SILENCE, Trace
 
     several = not targets.is_single or targets.all_containers
     by_container = arguments.by in ("pod", "container")
@@ -206,6 +206,7 @@ def trace(arguments: argparse.Namespace, targets: Targets, *, scope: bool, attac
         deadline=arguments.deadline,
         grace=arguments.deadline_grace_period,
         attached=attached,
+        silence=SILENCE if attached and not targets.is_local else 0,
         protocol=PROTOCOL,
         client_version=__version__,
     )

@@ -135,7 +135,7 @@ class View:
             self._accountant.summary(node, msgspec.convert(record.data, Summary))
         elif record.type in ("printf", "call") and isinstance(record.data, list):
             self._accountant.seen(node, len(record.data))
-        elif record.type not in NO_RESULTS:
+        elif record.type not in NO_RESULTS and record.data not in ({}, []):
             self._accountant.seen(node, 1)
 
     def _on_end(self, event: Ended, now: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -24,25 +23,52 @@ _TIMEOUT = 15.0  # seconds for the kubelet to answer
 
 
 class ControlChannel:
-    """The way from the client to a runner. For an attached trace, its end is the client's end."""
+    """The way from the client to a runner's standard input, opened when it is needed."""
 
     def __init__(self, client: Client, namespace: str, pod: str) -> None:
-        """Opens the channel.
+        self._client = client
+        self._namespace = namespace
+        self._pod = pod
+        self._socket: ClientConnection | None = None
+
+    def send(self, message: Control) -> None:
+        """Sends one message. A channel that has broken is opened anew by the next one.
 
         Raises:
             ForbiddenError: the user may not attach to pods.
-            TraceError: the pod is gone, or the kubelet doesn't answer.
+            TraceError: the pod is gone, the kubelet doesn't answer, or the channel has broken.
         """
+        from websockets.exceptions import WebSocketException
+
+        text = msgspec.json.encode(message) + b"\n"
+        if self._socket is None:
+            self._socket = self._open()
+            # Where a channel broke within a message, this is not to be its end.
+            text = b"\n" + text
+        try:
+            self._socket.send(_STDIN + text)
+        except (OSError, WebSocketException) as error:
+            self.close()
+            raise TraceError(f"the connection to the runner broke: {error}") from error
+
+    def close(self) -> None:
+        """Ends the channel."""
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def _open(self) -> ClientConnection:
         # 130 ms, and only needed once a pod runs.
         from websockets.exceptions import InvalidStatus, WebSocketException
         from websockets.sync.client import unix_connect
         from websockets.typing import Subprotocol
 
         query = urlencode({"container": CONTAINER, "stdin": "true", "stdout": "false"})
+        path = f"/api/v1/namespaces/{self._namespace}/pods/{self._pod}/attach?{query}"
         try:
-            self._socket: ClientConnection = unix_connect(
-                client.socket_path,
-                f"ws://localhost/api/v1/namespaces/{namespace}/pods/{pod}/attach?{query}",
+            return unix_connect(
+                self._client.socket_path,
+                f"ws://localhost{path}",
                 subprotocols=[Subprotocol("v4.channel.k8s.io")],
                 compression=None,
                 open_timeout=_TIMEOUT,
@@ -59,17 +85,6 @@ class ControlChannel:
             ) from error
         except (OSError, WebSocketException) as error:
             raise TraceError(f"can't attach to the runner: {error}") from error
-
-    def send(self, message: Control) -> None:
-        """Sends one message; a runner that is gone needs none."""
-        from websockets.exceptions import WebSocketException
-
-        with contextlib.suppress(OSError, WebSocketException):
-            self._socket.send(_STDIN + msgspec.json.encode(message) + b"\n")
-
-    def close(self) -> None:
-        """Ends the channel."""
-        self._socket.close()
 
 
 def _message(body: bytes) -> str:

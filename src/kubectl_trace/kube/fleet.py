@@ -40,6 +40,7 @@ class Fleet:
         longest: float,
         owned: bool,
         begin: Callable[[Fleet], None],
+        own: Callable[[str, str], None] = lambda namespace, pod: None,
     ) -> None:
         """Does nothing yet.
 
@@ -51,6 +52,7 @@ class Fleet:
             longest: Seconds after which each runner that has started must have ended.
             owned: The trace shall end with us.
             begin: Called once it is started: launches runners, or follows those that there are.
+            own: Takes the namespace and pod of each runner that has been told that we own it.
         """
         self._client = client
         self._namespace = namespace
@@ -59,6 +61,7 @@ class Fleet:
         self._longest = longest
         self._owned = owned
         self._begin = begin
+        self._own = own
         self._created: set[str] = set()
         self._creating: dict[str, bool] = {}
         """Whose objects are not all there yet, by the Job's name: whether its pod is gone again."""
@@ -189,6 +192,7 @@ class Fleet:
                 owned=self._owned,
                 containers=containers,
                 sink=self._sink,
+                on_greeted=self._own,
                 on_end=self._on_end,
             )
         stream.start()

@@ -28,6 +28,7 @@ ANNOTATION_PROGRAM = "iovisor.org/kubectl-trace-program"
 ANNOTATION_REASON = "iovisor.org/kubectl-trace-reason"
 ANNOTATION_NODE = "iovisor.org/kubectl-trace-node"
 ANNOTATION_ATTACHED = "iovisor.org/kubectl-trace-attached"
+ANNOTATION_TIMEOUT = "iovisor.org/kubectl-trace-timeout"
 
 _ID_LENGTH = 36  # a UUID's characters
 
@@ -63,6 +64,8 @@ class JobOptions:
     init_image: str = IMAGE
     image_pull_policy: str = "IfNotPresent"
     image_pull_secret: str = ""
+    timeout: int = 120
+    """Seconds for which an attached client waits for the start."""
     ttl: int = 3600
     """Seconds for which a finished trace stays readable."""
     fetch_headers: bool = False
@@ -155,6 +158,7 @@ def _metadata(trace: Trace, name: str, node: str, options: JobOptions) -> Object
             ANNOTATION_TRACER: "bpftrace",
             ANNOTATION_NODE: node,
             ANNOTATION_ATTACHED: "true" if trace.attached else "false",
+            ANNOTATION_TIMEOUT: str(options.timeout),
             ANNOTATION_PROGRAM: audit.bounded(audit.what(trace), audit.MOST_OF_PROGRAM),
             ANNOTATION_PROGRAM_HASH: audit.digest(trace),
         },
@@ -179,11 +183,11 @@ def _pod_spec(trace: Trace, name: str, node: str, options: JobOptions) -> Object
             _from_field("KUBECTL_TRACE_NODE", "spec.nodeName"),
             _from_field("KUBECTL_TRACE_NAMESPACE", "metadata.namespace"),
         ],
-        # The client's messages come this way. An attached client's end is the trace's, too.
+        # The client's messages come this way. It stays open (stdinOnce) for a client that comes
+        # back: its connections end whenever an API server or a kubelet does.
         "stdin": True,
-        "stdinOnce": trace.attached,
         "resources": {
-            "requests": {"cpu": "100m", "memory": "100Mi"},
+            "requests": {"cpu": "50m", "memory": "100Mi"},
             "limits": {"cpu": "1", "memory": "1Gi"},
         },
         "securityContext": _security_context(options),

@@ -5,12 +5,14 @@ proxies; kubectl does, and a kubectl plugin always has it beside it.
 
 A small shell stands between us and kubectl. It waits for the end of a pipe that only we hold, and
 then ends kubectl and removes the socket's folder: that works whatever ends us, `kill -9` included.
+Where we had no time to stop the runners that are ours, it tells them.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import shutil
 import socket
@@ -22,7 +24,10 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from kubectl_trace.errors import ForbiddenError, TraceError
+from kubectl_trace.trace import Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,17 +35,38 @@ if TYPE_CHECKING:
 _TIMEOUT = 20.0
 """Seconds for kubectl to open the socket. It reads the kubeconfig, but asks no server yet."""
 
+_FOLDERS = "kubectl-trace-"
+"""How the names of the sockets' folders begin."""
+
+_SOCKET, _RUNNERS = "s", "runners"
+
 _KEPT_LINES = 50
 _LOG_LINE = re.compile(r"[IWEF]\d{4} ")  # k8s.io/klog
 
-_GUARD = """
-folder=$1; shift
-"$@" < /dev/null > /dev/null &
-kubectl=$!
+_GUARD = r"""
+kubectl=$1 folder=$2 stop=$3; shift 3
+# By default kubectl proxy rejects exec and attach, and other hosts than localhost.
+"$kubectl" proxy --unix-socket="$folder/s" '--reject-paths=^$' "$@" < /dev/null > /dev/null &
+proxy=$!
 exec 2> /dev/null
-read -r _
-kill "$kubectl"
-wait "$kubectl"
+# Each line is a runner that is ours, NAMESPACE/POD, the last one `bye` if we end in order.
+while read -r line; do
+  case $line in
+    bye) rm -f -- "$folder/runners" ;;
+    *) printf '%s\n' "$line" >> "$folder/runners" ;;
+  esac
+done
+if [ -e "$folder/runners" ]; then
+  xargs -P 10 -I{} sh -c '
+    kubectl=$1 stop=$2 namespace=${3%/*} pod=${3#*/}; shift 3
+    printf "%s\n" "$stop" |
+      "$kubectl" attach "$pod" "$@" --namespace="$namespace" --container=kubectl-trace --stdin &
+    sleep 3
+    kill $!
+  ' sh "$kubectl" "$stop" {} "$@" < "$folder/runners" > /dev/null
+fi
+kill "$proxy"
+wait "$proxy"
 rm -rf -- "$folder"
 """
 
@@ -57,18 +83,11 @@ class Proxy:
             TraceError: there is no kubectl on PATH.
         """
         binary = kubectl()
-        folder = Path(tempfile.mkdtemp(prefix="kubectl-trace-"))
-        self._path = folder / "s"
-        command = [
-            binary,
-            "proxy",
-            f"--unix-socket={self._path}",
-            # By default kubectl proxy rejects exec and attach, and other hosts than localhost.
-            "--reject-paths=^$",
-            *connection_flags,
-        ]
+        folder = Path(tempfile.mkdtemp(prefix=_FOLDERS))
+        self._path = folder / _SOCKET
+        stop = msgspec.json.encode(Stop()).decode()
         self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, "kubectl-trace", str(folder), *command],
+            [*("/bin/sh", "-c", _GUARD, "kubectl-trace"), binary, folder, stop, *connection_flags],
             stdin=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
@@ -93,14 +112,24 @@ class Proxy:
             self._ready = True
         return str(self._path)
 
+    def own(self, namespace: str, pod: str) -> None:
+        """This runner is to be stopped if we end without having closed this."""
+        self._tell(f"{namespace}/{pod}")
+
     def close(self) -> None:
         """Ends kubectl and removes the socket's folder; again: nothing."""
         assert self._guard.stdin is not None
         if self._guard.stdin.closed:
             return
+        self._tell("bye")
         self._guard.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._guard.wait(timeout=5)
+
+    def _tell(self, line: str) -> None:
+        assert self._guard.stdin is not None
+        with contextlib.suppress(BrokenPipeError, ValueError):
+            self._guard.stdin.write(f"{line}\n".encode())
 
     def _wait(self) -> None:
         end = time.monotonic() + _TIMEOUT
@@ -122,12 +151,34 @@ class Proxy:
                     self._say(line.rstrip())
 
     def _listens(self) -> bool:
-        with socket.socket(socket.AF_UNIX) as attempt:
-            try:
-                attempt.connect(str(self._path))
-            except OSError:
-                return False
-            return True
+        return _listens(self._path)
+
+
+def remove_dead() -> list[Path]:
+    """Removes the folders of proxies that were killed with their shells; their paths."""
+    found = [
+        folder
+        for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*")
+        if folder.stat().st_uid == os.geteuid() and _is_dead(folder)
+    ]
+    for folder in found:
+        shutil.rmtree(folder, ignore_errors=True)
+    return found
+
+
+def _is_dead(folder: Path) -> bool:
+    """Whether a folder has what proxies have, and its proxy has ended."""
+    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    return _SOCKET in there and there <= {_SOCKET, _RUNNERS} and not _listens(folder / _SOCKET)
+
+
+def _listens(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as attempt:
+        try:
+            attempt.connect(str(path))
+        except OSError:
+            return False
+        return True
 
 
 def kubectl() -> str:

@@ -45,6 +45,8 @@ class Right:
     """What is lost without it, where tracing itself goes on."""
     kinds: tuple[str, ...] = ()
     """For which targets, as `kind_of` calls them; none: for all."""
+    owners: bool = False
+    """Only for who looks after the cluster: a tracer could take its policy away with it."""
 
     @property
     def is_needed(self) -> bool:
@@ -91,10 +93,16 @@ RIGHTS: tuple[Right, ...] = (
     ),
     # AuthorizePodWebsocketUpgradeCreatePermission, on by default from Kubernetes 1.35.
     Right(
-        *("create", "pods/attach", "", "traces", "the same, where the API server is 1.35 or later"),
+        *("create", "pods/attach", "", "traces"),
+        "the same, where the API server is 1.35 or later; stopping the runners of a killed client",
         (*_TRACING, "stop"),
         ("attach",),
         "Ctrl-C in `attach` does not stop the trace",
+    ),
+    Right(
+        *("get", "pods", "", "traces", "stopping the runners of a killed client"),
+        helps=_TRACING,
+        lost="the runners of a killed client end a minute later only",
     ),
     Right(
         *("list", "jobs", "batch", "traces", "finding traces"),
@@ -124,6 +132,16 @@ RIGHTS: tuple[Right, ...] = (
         ("delete",),
         (*_TRACING, "stop"),
         "`delete --now` does not work; a runner that is given up takes its grace period",
+    ),
+    Right(
+        *("list", "configmaps", "", "traces", "finding what nobody will take away", ("delete",)),
+        lost="`delete --orphans` does not work",
+        owners=True,
+    ),
+    Right(
+        *("delete", "configmaps", "", "traces", "programs whose Jobs are gone", ("delete",)),
+        lost="`delete --orphans` can't delete programs",
+        owners=True,
     ),
     Right(
         *("list", "events", "", "traces", "why a runner does not start"),
@@ -184,17 +202,23 @@ RIGHTS: tuple[Right, ...] = (
     ),
 )
 
+TRACING = tuple(right for right in RIGHTS if not right.owners)
+"""The rights of one who traces everything."""
+
+NAMESPACED = tuple(right for right in TRACING if right.where in ("traces", "targets"))
+"""The rights of one who traces in chosen namespaces, where the traces' objects are, too."""
+
 READING = tuple(
     right
-    for right in RIGHTS
+    for right in TRACING
     if right.where == "traces"
     and right.verb in ("get", "list", "watch")
     and {"get", "logs"} & {*right.needed_by, *right.helps}
 )
 """The rights of one who only reads results: `get` and `logs`."""
 
-NAMESPACED = tuple(right for right in RIGHTS if right.where in ("traces", "targets"))
-"""The rights of one who traces in chosen namespaces, where the traces' objects are, too."""
+CLEANING = tuple(right for right in RIGHTS if "delete" in right.needed_by)
+"""The rights of one who clears up after others: `delete --all` and `delete --orphans`."""
 
 
 def kind_of(target: Target) -> str:
@@ -207,7 +231,7 @@ def for_targets(
 ) -> dict[tuple[Right, str], None]:
     """The rights for tracing these targets, each with its namespace; empty: the whole cluster."""
     found: dict[tuple[Right, str], None] = {}
-    for right in RIGHTS:
+    for right in TRACING:
         if not {*right.needed_by, *right.helps} - {"completion"}:
             continue
         for target in targets.each:

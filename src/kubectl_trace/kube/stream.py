@@ -22,7 +22,7 @@ from kubectl_trace.kube.control import ControlChannel
 from kubectl_trace.kube.watch import RECONNECT
 from kubectl_trace.results.events import Ended, Notice, Progress, Records
 from kubectl_trace.results.reader import RecordReader
-from kubectl_trace.trace import Hello, Scope, Stop
+from kubectl_trace.trace import HEARTBEAT, Hello, Scope, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ _HOPELESS = {
 }
 _FIRST_DELAY = 0.1  # seconds before a log that broke off is read again; doubled each time
 _HELLO_TIMEOUT = 15.0
-"""Seconds for the kubelet to let us attach; the runner waits for a client twice as long."""
+"""Seconds for the kubelet to let us attach the first time; the runner waits for us longer."""
 _AWAY = 30.0
 """Seconds that a runner out of reach is waited for when there is nothing else to wait for."""
 
@@ -63,6 +63,7 @@ class RunnerStream:
         owned: bool,
         containers: tuple[Container, ...],
         sink: Sink,
+        on_greeted: Callable[[str, str], None],
         on_end: Callable[[RunnerStream], None],
     ) -> None:
         """Is told the states of the runner's pod by `on_pod`, and says all else to the sink.
@@ -77,6 +78,7 @@ class RunnerStream:
             owned: The runner shall end with us.
             containers: The scope that it starts with.
             sink: Takes the events.
+            on_greeted: Called once with the namespace and the pod, when the runner knows us.
             on_end: Called once, after the runner's `Ended`.
         """
         self.name = name
@@ -87,8 +89,9 @@ class RunnerStream:
         self._timeout = timeout
         self._longest = longest
         self._owned = owned
-        self._containers = self._first_containers = containers
+        self._containers = self._told_containers = containers
         self._sink = sink
+        self._on_greeted = on_greeted
         self._on_end = on_end
         self._reader = RecordReader()
         self._channel: ControlChannel | None = None
@@ -97,8 +100,11 @@ class RunnerStream:
         self._states: SimpleQueue[Object | TraceError | None] = SimpleQueue()
         self._pod: Object | None = None
         self._is_gone = False
+        self._is_out_of_reach = False
         self._stream: Stream | None = None
         self._started = threading.Event()
+        self._news = threading.Event()
+        """There is something to say."""
         self._forbidden = False
         self._greeted = False
         self._closed = False
@@ -130,6 +136,10 @@ class RunnerStream:
         self._pod = pod
         if not self.started:
             self._states.put(pod)
+        elif traces.is_out_of_reach(pod) != self._is_out_of_reach:
+            self._is_out_of_reach = not self._is_out_of_reach
+            text = "does not answer: what comes next is late, or lost"
+            self._sink(Notice(text if self._is_out_of_reach else "answers again", self.node))
 
     def on_pod_gone(self) -> None:
         """There is no pod any more."""
@@ -153,8 +163,7 @@ class RunnerStream:
         """Lets these containers be the runner's scope, at once or as soon as it runs."""
         if containers != self._containers:
             self._containers = containers
-            if self._greeted and not self.ended:
-                self._in_thread(self._send_scope)
+            self._news.set()
 
     def is_last(self) -> None:
         """Nothing else is waited for: a runner out of reach is given up soon."""
@@ -167,6 +176,7 @@ class RunnerStream:
             with contextlib.suppress(TraceError):
                 self._send(Stop())
         self._closed = True
+        self._news.set()
         if self._stream is not None:
             self._stream.close()
         if self._channel is not None:
@@ -195,19 +205,28 @@ class RunnerStream:
         """Sends a message from a thread of its own; a runner that can't be told to stop is lost."""
 
         def tell() -> None:
-            if not self.ended:
-                self._send(message)
+            end = time.monotonic() + _AWAY
+            while not (self._closed or self._needs_no_word()):
+                try:
+                    self._send(message)
+                except ForbiddenError:
+                    raise
+                except TraceError:
+                    if time.monotonic() > end:
+                        raise
+                    time.sleep(RECONNECT)
+                else:
+                    return
 
         self._in_thread(tell)
 
     def _send_scope(self) -> None:
         """Sends the scope as it is when it is this message's turn: no older one comes later."""
-        try:
-            with self._channel_lock:
-                self._open_channel().send(Scope(self._containers))
-        except TraceError as error:
-            text = f"pods that came or went can't be told to it: {error}"
-            self._sink(Notice(text, self.node))
+        with self._channel_lock:
+            containers = self._containers
+            if containers != self._told_containers:
+                self._open_channel().send(Scope(containers))
+                self._told_containers = containers
 
     def _in_thread(self, work: Callable[[], None]) -> None:
         def guarded() -> None:
@@ -245,33 +264,41 @@ class RunnerStream:
         if last_word is not None:
             self._tell(last_word)
         if self._owned and not self._has_terminated():
-            self._in_thread(self._say_hello)
+            self._in_thread(self._speak)
         self._read_log()
 
     @staticmethod
     def _overdue() -> TraceError:
         return TraceError("the runner did not end in time; its last records and maps are lost")
 
-    def _say_hello(self) -> None:
-        """Takes the runner's standard input; a runner that has ended meanwhile needs no hello."""
+    def _speak(self) -> None:
+        """Says hello for as long as the runner runs, and what else is to be said first.
+
+        A connection that breaks is made anew: the API server, or a kubelet, may be away for a
+        while. Only the first hello must be heard in time.
+        """
         end = time.monotonic() + _HELLO_TIMEOUT
-        while not (self._closed or self.ended):
+        while not (self._closed or self._needs_no_word()):
             try:
+                self._send_scope()
                 self._send(Hello())
             except ForbiddenError:
                 self._forbidden = True
                 raise
             except TraceError:
-                if self._has_terminated() or self._is_gone:
-                    return
-                if time.monotonic() > end:
+                if not self._greeted and time.monotonic() > end:
                     raise
                 time.sleep(RECONNECT)
-            else:
+                continue
+            if not self._greeted:
                 self._greeted = True
-                if self._containers != self._first_containers:
-                    self._send_scope()
-                return
+                self._on_greeted(self._namespace, self._pod_name)
+            self._news.wait(HEARTBEAT)
+            self._news.clear()
+
+    def _needs_no_word(self) -> bool:
+        """Whether the runner has ended, as far as is known."""
+        return self.ended or self._has_terminated() or self._is_gone
 
     def _wait_for_start(self) -> None:
         """Waits until the runner's container runs or has ended."""
@@ -368,9 +395,25 @@ class RunnerStream:
             if self._is_gone:
                 raise self._pod_is_gone()
             if before_read and not self._away_since:
-                raise _no_summary(self._pod or {})
+                self._take_last_words()
+                return
             time.sleep(delay)
             delay = min(2 * delay, RECONNECT)
+
+    def _take_last_words(self) -> None:
+        """The summary from the pod's status: the log has none, it could not be written.
+
+        Raises:
+            TraceError: there is none, the runner was killed.
+        """
+        terminated = traces.runner_state(self._pod or {}).get("terminated", {})
+        self._reader.restart()
+        records = self._reader.feed(terminated.get("message", "").encode())
+        if not self._reader.ended:
+            raise _no_summary(self._pod or {})
+        self._sink(Notice("the node could not write its log to the end", self.node))
+        self._sink(Records(self.node, records))
+        self._end()
 
     def _check_worth_waiting(self, error: UnavailableError) -> None:
         if self._alone_since is None:
@@ -388,6 +431,8 @@ class RunnerStream:
             for data in stream:
                 if records := self._reader.feed(data):
                     self._sink(Records(self.node, records))
+                if self._reader.ended:
+                    return  # the kubelet may take a second more to see the end
 
     def _pod_is_gone(self) -> TraceError:
         """Why there is no pod any more: the Job controller deletes it at the Job's own deadline."""

@@ -322,6 +322,16 @@ def runner_state(pod: Object) -> Object:
     return state
 
 
+def is_out_of_reach(pod: Object) -> bool:
+    """Whether a pod that runs is on a node that does not answer any more.
+
+    The node controller takes such pods' condition `Ready` away after some 40 s.
+    """
+    conditions = pod.get("status", {}).get("conditions") or []
+    ready = next((each["status"] for each in conditions if each["type"] == "Ready"), "")
+    return "running" in runner_state(pod) and ready == "False"
+
+
 def has_terminated(pod: Object) -> bool:
     """Whether the runner has ended, or will never run."""
     phase = pod.get("status", {}).get("phase")

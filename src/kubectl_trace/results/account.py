@@ -84,15 +84,19 @@ class Accountant:
         """The node's stream is over; what it came to."""
         summary = self._summaries.get(event.node)
         lost = dict(summary.lost) if summary else {}
+        seen = self._seen.get(event.node, 0)
+        delivered = summary.delivered if summary else seen
         if event.lost:
-            lost["transport"] = event.lost
+            # A record that never came may have had many results in it, or none.
+            lost["transport"] = delivered - seen or event.lost
+            delivered = seen
         if summary is None or event.error is not None:
             error = event.error
             account = NodeAccount(
                 exit=int(error.code if error else Exit.FAILED),
                 reason="lost" if event.started else "not started",
                 message=str(error or "the runner ended without a summary"),
-                delivered=summary.delivered if summary else self._seen.get(event.node, 0),
+                delivered=delivered,
                 lost=lost,
                 began=event.started and event.node in self._ready,
             )
@@ -101,7 +105,7 @@ class Accountant:
                 exit=summary.exit,
                 reason=summary.reason,
                 message=summary.message,
-                delivered=summary.delivered,
+                delivered=delivered,
                 lost=lost,
                 began=event.node in self._ready or summary.exit == Exit.DONE,
             )

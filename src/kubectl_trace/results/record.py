@@ -118,7 +118,8 @@ class Summary(msgspec.Struct, frozen=True):
     exit: int
     """The exit code of `kubectl trace`."""
     reason: str
-    """Why it ended: `finished`, `stopped`, `deadline`, `client gone`, `killed`, `refused`, ..."""
+    """Why it ended: `finished`, `stopped`, `deadline`, `client gone`, `terminated`, `killed`,
+    `refused`, ..."""
     message: str = ""
     """What to tell the user, if there is something to tell."""
     delivered: int = 0

@@ -53,10 +53,10 @@ class RecordWriter:
         self.delivered = 0
         self.lost: dict[str, int] = {}
 
-    def add(self, kind: str, data: Any) -> None:
-        """Queues one record."""
+    def add(self, kind: str, data: Any) -> bytes:
+        """Queues one record; its line."""
         self._join()
-        self._append(kind, data)
+        return self._append(kind, data)
 
     def add_output(self, given: Given) -> None:
         """Queues one record of bpftrace's; consecutive texts or calls are joined."""
@@ -109,11 +109,12 @@ class RecordWriter:
 
     def _append(
         self, kind: str, data: Any, container: int | list[int] = 0, number: int = 0
-    ) -> None:
+    ) -> bytes:
         moment = round(self._clock(), 6)
-        self._lines += encode(Record(self._seq, moment, kind, data, container, number))
-        self._lines += b"\n"
+        line = encode(Record(self._seq, moment, kind, data, container, number)) + b"\n"
+        self._lines += line
         self._seq += 1
+        return line
 
 
 def _is_map_full(data: object) -> bool:

@@ -41,6 +41,9 @@ _CONTAINER_TIMEOUT = 5.0
 _LEAST_ROOM, _MOST_ROOM = 4, 16
 """How many containers, at least and at most, a map has room for that is kept by container."""
 
+_TERMINATION_LOG = Path("/dev/termination-log")
+"""Where the kubelet mounts a container's `terminationMessagePath`; nowhere else there is one."""
+
 _TRACEFS = (Path("/sys/kernel/tracing/events"), Path("/sys/kernel/debug/tracing/events"))
 
 
@@ -58,7 +61,7 @@ def run(description: bytes, *, stdout: int, stdin: int) -> int:
         writer.add("stderr", traceback.format_exc())
         message = f"the runner itself failed: {error!r}"
         summary = Summary(exit=Exit.FAILED, reason="failed", message=message)
-    summary_record(writer, summary)
+    summary_record(writer, summary, _TERMINATION_LOG)
     return summary.exit
 
 
@@ -92,6 +95,7 @@ def _run_held(
     trace: Trace, writer: RecordWriter, stdin: int, held: files.Held, semaphores: Semaphores
 ) -> Summary:
     binary = bpftrace.find()
+    leftovers.remove_all()  # of runners that were killed
     chosen = _processes(trace, writer)
     pids = [process.pid for process in chosen]
     release = bpftrace.version(binary)
@@ -143,7 +147,6 @@ def _run_held(
         writer.flush()
     environment = _environment(trace, groundwork, release)
     end = time.monotonic() + trace.deadline
-    greeted = False
     for attempt in attempts.attempts(trace, groundwork, environment, writer):
         with contextlib.ExitStack() as stack:
             if attempt.members is not None:
@@ -166,14 +169,13 @@ def _run_held(
                 attempt.members,
                 scope_map=attempt.plan.scope.map if attempt.plan.scope else "",
                 attached=trace.attached,
-                greeted=greeted,
+                silence=trace.silence,
                 held_back=held_back,
                 deadline=end - time.monotonic(),
                 grace=trace.grace,
                 control_fd=stdin,
             )
             summary = supervisor.run()
-            greeted = supervisor.greeted
             leftovers.remove(child.pid)
         if summary.exit != Exit.REFUSED or not translation.hidden_errors:
             for text in supervisor.held_back or ():

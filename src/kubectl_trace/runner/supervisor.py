@@ -19,17 +19,15 @@ from kubectl_trace.errors import Exit, StartError
 from kubectl_trace.results.record import Summary
 from kubectl_trace.runner import bpfmap, bpftrace
 from kubectl_trace.runner.output import RecordWriter, to_data
-from kubectl_trace.trace import Control, Hello, Kill, Stop
+from kubectl_trace.trace import Control, Kill, Scope, Stop
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable
+    from pathlib import Path
 
     from kubectl_trace.runner.members import Members
     from kubectl_trace.runner.translation import Translation
-
-CLIENT_TIMEOUT = 30.0
-"""Seconds in which the client of an attached trace must have said hello."""
 
 _SCOPE_MAP_PERIOD = 0.002  # seconds
 _LOOK_AGAIN = 1.0  # seconds
@@ -67,7 +65,7 @@ class Supervisor:
         scope_map: str = "",
         *,
         attached: bool,
-        greeted: bool = False,
+        silence: float = 0,
         held_back: list[str] | None = None,
         deadline: float,
         grace: float,
@@ -78,11 +76,11 @@ class Supervisor:
         self._translation = translation
         self._members = members
         self._scope_map = scope_map
-        self.greeted = greeted
         self.held_back = held_back
         self._failure: tuple[Exit, str] | None = None
         self._complained = False
         self._attached = attached
+        self._silence = silence
         self._grace = grace
         self._control_fd = control_fd
         self._selector = selectors.DefaultSelector()
@@ -93,8 +91,7 @@ class Supervisor:
         self._set_timer("deadline", deadline, lambda: self._stop("deadline"))
         if members is not None:
             self._set_timer("scope", 0.0, self._find_scope_map)
-        if attached and not greeted:
-            self._set_timer("client", CLIENT_TIMEOUT, lambda: self._stop("client gone"))
+        self._await_client()
 
     def run(self) -> Summary:
         """Runs until bpftrace has ended and its output is read; what the summary record says."""
@@ -127,7 +124,7 @@ class Supervisor:
                         continue
                     data = os.read(key.fd, _CHUNK)
                     if key.fd == signals.fd:
-                        self._stop("stopped")
+                        self._stop("terminated")
                     elif key.fd == self._control_fd:
                         self._on_control(control.feed(data), ended=not data)
                     else:
@@ -218,20 +215,23 @@ class Supervisor:
                 message = _decode_control(line)
             except msgspec.MsgspecError:
                 continue
-            if isinstance(message, Hello):
-                self.greeted = True
-                self._timers.pop("client", None)
-            elif isinstance(message, Stop):
+            self._await_client()
+            if isinstance(message, Stop):
                 self._stop("stopped")
             elif isinstance(message, Kill):
                 self._kill("killed")
-            elif self._members is not None:
+            elif isinstance(message, Scope) and self._members is not None:
                 self._members.set_containers(message.containers)
                 self._look_at_scope(self._members)
         if ended and self._control_fd is not None:
             self._selector.unregister(self._control_fd)
-            if self._attached:
+            if self._attached and not self._silence:
                 self._stop("client gone")
+
+    def _await_client(self) -> None:
+        """Gives the client its time anew."""
+        if self._attached and self._silence and not self._reason:
+            self._set_timer("client", self._silence, lambda: self._stop("client gone"))
 
     def _find_scope_map(self) -> None:
         """Looks for the program's map until it is there: bpftrace makes it before it attaches."""
@@ -321,6 +321,12 @@ class Supervisor:
             message = "stopped before its probes were attached"
             if reason == "deadline":
                 exit_code = Exit.DEADLINE
+        elif reason == "terminated":
+            exit_code = Exit.FAILED
+            message = "the runner was told to end (its pod was deleted or evicted); with its maps"
+        elif reason == "client gone" and self._silence:
+            exit_code = Exit.FAILED
+            message = f"the client was not heard of for {self._silence:g} s: stopped, with its maps"
         elif status > 0 and not self._ready and not self._writer.delivered:
             exit_code, reason = Exit.REFUSED, "refused"
             message = "bpftrace refused the program"
@@ -377,8 +383,15 @@ def _read_rest(fd: int) -> bytes:
     return bytes(rest)
 
 
-def summary_record(writer: RecordWriter, summary: Summary) -> None:
-    """Writes the last record; a reader that is gone is no error any more."""
-    writer.add("summary", to_data(summary))
+def summary_record(writer: RecordWriter, summary: Summary, again: Path | None = None) -> None:
+    """Writes the last record; a reader that is gone is no error any more.
+
+    `again`: a file that gets it, too. What is in it when a container ends is in its pod's status
+    (`terminationMessagePath`, at most 4 KiB), also where its log could not be written.
+    """
+    line = writer.add("summary", to_data(summary))
     with contextlib.suppress(BrokenPipeError):
         writer.flush()
+    if again is not None and again.exists():
+        with contextlib.suppress(OSError):
+            again.write_bytes(line)

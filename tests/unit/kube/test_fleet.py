@@ -90,6 +90,8 @@ class Trace:
         self.api = Api()
         self.events: list[Event] = []
         self.said: list[tuple[str, object]] = []
+        self.broken = 0
+        """How many more messages can't be sent."""
         trace = self
 
         class Channel:
@@ -97,6 +99,9 @@ class Trace:
                 self._pod = pod
 
             def send(self, message: object) -> None:
+                if trace.broken:
+                    trace.broken -= 1
+                    raise TraceError("the connection to the runner broke")
                 trace.said.append((self._pod, message))
 
             def close(self) -> None:
@@ -124,15 +129,19 @@ class Trace:
         )
         self.begun.set()
 
-    def pod(self, node: str, state: str) -> None:
+    def pod(self, node: str, state: str, ready: str = "True", message: str = "") -> None:
         """The runner's pod is in a state."""
-        status = {"name": jobs.CONTAINER, "state": {state: {}}}
+        status = {"name": jobs.CONTAINER, "state": {state: {"message": message}}}
         labels = {jobs.LABEL: node}
         metadata = {"name": node, "namespace": "n", "uid": node, "labels": labels}
         pod = {
             "metadata": metadata,
             "spec": {},
-            "status": {"phase": "Pending", "containerStatuses": [status]},
+            "status": {
+                "phase": "Pending",
+                "containerStatuses": [status],
+                "conditions": [{"type": "Ready", "status": ready}],
+            },
         }
         self.fleet._streams[node].on_pod(pod)
 
@@ -313,8 +322,53 @@ def test_the_last_scope_is_the_one_that_stays(monkeypatch: pytest.MonkeyPatch) -
         scopes = [message for _, message in trace.said if isinstance(message, Scope)]
         return scopes[-1].containers[0].pod if scopes else ""
 
-    until(lambda: sum(isinstance(message, Scope) for _, message in trace.said) == 100)
-    assert last() == "web-99"
+    until(lambda: last() == "web-99")
+    assert trace.messages()[-1] in (("a", "Scope"), ("a", "Hello"))
+
+
+def test_a_node_that_does_not_answer_is_named_and_so_is_its_return(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = Trace(monkeypatch, "a")
+    trace.start()
+    trace.runs("a")
+    for ready in ("False", "False", "True"):
+        trace.pod("a", "running", ready)
+    said = [(event.node, event.text) for event in trace.of(Notice) if event.node]
+    assert said == [
+        ("a", "does not answer: what comes next is late, or lost"),
+        ("a", "answers again"),
+    ]
+
+
+def test_a_summary_that_the_log_lacks_comes_from_the_pods_status(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = Trace(monkeypatch, "a")
+    trace.start()
+    trace.runs("a")
+    summary = encode(Record(7, 1.0, "summary", to_data(Summary(exit=0, reason="stopped"))))
+    trace.pod("a", "terminated", message=summary.decode() + "\n")
+    trace.api.logs.setdefault("a", Log()).pieces.put(None)
+    trace.api.logs["a"].pieces.put(None)
+    until(lambda: bool(trace.of(Ended)))
+    (ended,) = trace.of(Ended)
+    assert (ended.error, ended.lost) == (None, 7)
+
+
+def test_a_connection_that_breaks_is_made_anew_and_the_last_word_is_heard(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream, "RECONNECT", 0.01)
+    monkeypatch.setattr(stream, "HEARTBEAT", 0.01)
+    trace = Trace(monkeypatch, "a")
+    trace.start()
+    trace.runs("a")
+    trace.broken = 20
+    until(lambda: trace.broken < 15)
+    trace.fleet.send(Stop())
+    until(lambda: ("a", "Stop") in trace.messages())
+    assert not trace.of(Ended)
 
 
 def test_pods_that_did_not_change_tell_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:

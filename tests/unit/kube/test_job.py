@@ -73,10 +73,10 @@ def test_the_owners_policy_and_the_nodes_word_on_namespaces_are_mounted_read_onl
     assert namespace["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
 
 
-def test_an_attached_traces_stdin_ends_with_its_client() -> None:
-    attached = msgspec.structs.replace(TRACE, attached=True)
-    assert pod_spec(a_job(attached))["containers"][0]["stdinOnce"] is True
-    assert pod_spec(a_job())["containers"][0]["stdinOnce"] is False
+def test_a_runners_standard_input_stays_open_for_a_client_that_comes_back() -> None:
+    (container,) = pod_spec(a_job(msgspec.structs.replace(TRACE, attached=True)))["containers"]
+    assert container["stdin"] is True
+    assert "stdinOnce" not in container
 
 
 def test_labels_are_the_originals_and_annotations_say_who_and_what() -> None:

@@ -39,9 +39,10 @@ def test_the_document_names_the_capabilities() -> None:
 @pytest.mark.parametrize(
     ("file", "granted", "binding"),
     [
-        ("tracer-everywhere", rights.RIGHTS, "ClusterRoleBinding"),
+        ("tracer-everywhere", rights.TRACING, "ClusterRoleBinding"),
         ("tracer-in-namespaces", rights.NAMESPACED, "RoleBinding"),
         ("reader", rights.READING, "RoleBinding"),
+        ("cleaner", rights.CLEANING, "ClusterRoleBinding"),
     ],
 )
 def test_a_role_grants_its_rights_and_nothing_else(
@@ -57,6 +58,11 @@ def test_a_role_grants_its_rights_and_nothing_else(
 def test_a_reader_creates_deletes_and_holds_nothing() -> None:
     assert {right.verb for right in rights.READING} <= {"get", "list", "watch"}
     assert "pods/attach" not in {right.resource for right in rights.READING}
+
+
+def test_no_tracer_may_change_the_policy_that_limits_tracers() -> None:
+    granted = {right.verb for right in rights.TRACING if right.resource == "configmaps"}
+    assert granted == {"create"}
 
 
 def test_each_right_says_what_is_lost_unless_tracing_fails_without_it() -> None:

@@ -10,13 +10,19 @@ from kubectl_trace.results.record import Summary
 DONE = Summary(exit=0, reason="stopped", delivered=3)
 
 
-def account(*nodes: Summary | TraceError, strict: bool = False, transport: int = 0) -> Account:
-    """The account of nodes that began and ended so, or did not."""
+def account(
+    *nodes: Summary | TraceError, strict: bool = False, transport: int = 0, missed: int = 0
+) -> Account:
+    """The account of nodes that began and ended so, or did not.
+
+    `transport`: records of each that never came; `missed`: how many results were in them.
+    """
     accountant = Accountant(strict=strict)
     for number, end in enumerate(nodes):
         name = f"node-{number}"
         if isinstance(end, Summary):
             accountant.ready(name)
+            accountant.seen(name, end.delivered - missed)
             accountant.summary(name, end)
             accountant.ended(Ended(name, transport))
         else:
@@ -27,11 +33,16 @@ def account(*nodes: Summary | TraceError, strict: bool = False, transport: int =
 def test_what_is_delivered_and_lost_adds_up_over_the_nodes() -> None:
     one = Summary(exit=0, reason="stopped", delivered=5, lost={"map full": 2})
     other = Summary(exit=0, reason="stopped", delivered=7, lost={"map full": 1, "kernel buffer": 4})
-    total = account(one, other, transport=1)
-    assert total.delivered == 12
-    assert total.lost == {"map full": 3, "kernel buffer": 4, "transport": 2}
-    assert total.nodes["node-0"].lost == {"map full": 2, "transport": 1}
+    total = account(one, other, transport=1, missed=3)
+    assert total.delivered == 12 - 2 * 3
+    assert total.lost == {"map full": 3, "kernel buffer": 4, "transport": 6}
+    assert total.nodes["node-0"].lost == {"map full": 2, "transport": 3}
     assert total.reason == "stopped"
+
+
+def test_a_lost_record_without_a_result_is_told_too() -> None:
+    total = account(DONE, transport=1)
+    assert (total.delivered, total.lost) == (3, {"transport": 1})
 
 
 def test_a_node_that_could_not_begin_does_not_fail_the_others() -> None:

@@ -6,6 +6,7 @@ The real bpftrace is supervised in the end-to-end tests.
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -17,17 +18,19 @@ import pytest
 
 from kubectl_trace.program.rewrite import Rewritten
 from kubectl_trace.results.reader import RecordReader
+from kubectl_trace.results.record import Summary
 from kubectl_trace.runner.bpftrace import ProgramFile
 from kubectl_trace.runner.output import RecordWriter
 from kubectl_trace.runner.plan import Plan
-from kubectl_trace.runner.supervisor import Supervisor
+from kubectl_trace.runner.supervisor import Supervisor, summary_record
 from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Hello, Kill, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-    from kubectl_trace.results.record import Record, Summary
+    from kubectl_trace.results.record import Record
     from kubectl_trace.trace import Control
 
 PRELUDE = """
@@ -59,7 +62,7 @@ class Run:
         attached: bool = True,
         deadline: float = 60,
         grace: float = 20,
-        greeted: bool = False,
+        silence: float = 0,
         held_back: list[str] | None = None,
     ) -> None:
         self.control_read, self.control = os.pipe()
@@ -76,7 +79,7 @@ class Run:
             RecordWriter(out_write),
             Translation(Plan(Rewritten.of("")), ProgramFile(""), "", "mine.bt"),
             attached=attached,
-            greeted=greeted,
+            silence=silence,
             held_back=held_back,
             deadline=deadline,
             grace=grace,
@@ -93,6 +96,10 @@ class Run:
             self.records += reader.feed(data)
             if any(record.type == "ready" for record in self.records):
                 self._ready.set()
+
+    def wait_until_ready(self) -> None:
+        """Waits until the script is ready."""
+        assert self._ready.wait(20)
 
     def send_when_ready(self, *messages: Control) -> None:
         """Sends messages from another thread once the script is ready."""
@@ -214,16 +221,35 @@ def test_a_detached_trace_outlives_its_client() -> None:
     assert (summary.reason, run.results()) == ("finished", ["still here"])
 
 
-def test_an_attached_trace_whose_client_never_comes_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kubectl_trace.runner.supervisor.CLIENT_TIMEOUT", 0.5)
-    assert Run(MAPS_ON_SIGINT).finish().reason == "client gone"
+def test_an_attached_trace_whose_client_never_comes_ends() -> None:
+    run = Run(MAPS_ON_SIGINT, silence=0.5)
+    summary = run.finish()
+    assert (summary.reason, summary.exit) == ("client gone", 1)
+    assert "not heard of for 0.5 s" in summary.message
+    assert {"@": 1} in run.results()
 
 
-def test_a_client_that_came_at_the_first_try_need_not_come_again(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("kubectl_trace.runner.supervisor.CLIENT_TIMEOUT", 0.2)
-    assert Run("ready(); time.sleep(0.6)", greeted=True).finish().reason == "finished"
+def test_a_client_that_goes_on_saying_hello_is_not_gone() -> None:
+    run = Run("ready(); time.sleep(1.2); say('still here')", silence=0.5)
+    stopped = threading.Event()
+
+    def speak() -> None:
+        while not stopped.wait(0.05):
+            os.write(run.control, msgspec.json.encode(Hello()) + b"\n")
+
+    speaking = threading.Thread(target=speak)
+    speaking.start()
+    summary = run.supervisor.run()
+    stopped.set()
+    speaking.join()
+    run.close()
+    assert (summary.reason, summary.exit) == ("finished", 0)
+
+
+def test_a_connection_that_ends_is_not_the_end_of_a_client_that_says_hello() -> None:
+    run = Run("ready(); time.sleep(0.6); say('still here')", silence=20)
+    run.close_when_ready()
+    assert run.finish().reason == "finished"
 
 
 def test_what_a_try_says_before_it_is_attached_can_be_held_back() -> None:
@@ -301,6 +327,37 @@ def test_a_stop_before_all_probes_are_attached_is_no_refusal() -> None:
     summary = run.finish()
     assert (summary.exit, summary.reason) == (0, "stopped")
     assert "before its probes were attached" in summary.message
+
+
+def test_a_runner_that_is_told_to_end_collects_the_maps_and_says_so() -> None:
+    run = Run(MAPS_ON_SIGINT)
+    ended = threading.Event()
+
+    def evict() -> None:
+        run.wait_until_ready()
+        os.kill(os.getpid(), signal.SIGTERM)
+        ended.set()
+
+    threading.Thread(target=evict).start()
+    summary = run.finish()
+    assert ended.wait(20)
+    assert (summary.exit, summary.reason) == (1, "terminated")
+    assert "deleted or evicted" in summary.message
+    assert {"@": 1} in run.results()
+
+
+def test_the_summary_is_also_where_the_kubelet_looks_for_it(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)  # the log can't be written
+    file = tmp_path / "termination-log"
+    writer = RecordWriter(writing)
+    summary_record(writer, Summary(exit=1, reason="failed"), file)
+    assert not file.exists(), "only where there is one already"
+    file.touch()
+    summary_record(writer, Summary(exit=1, reason="failed"), file)
+    os.close(writing)
+    (record,) = RecordReader().feed(file.read_bytes())
+    assert (record.type, record.data["reason"]) == ("summary", "failed")
 
 
 def test_a_killed_bpftrace_is_no_refusal() -> None:

@@ -1,0 +1,361 @@
+"""What goes wrong around a trace: what the user sees then, and that nothing is left of it.
+
+The table in docs/reliability.md has a row for each of these tests.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import pytest
+
+from .command import Command, kubectl, start, trace, wait_until
+from .conftest import OWN
+from .leftovers import footprint, wait_until_clean
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .cluster import Cluster, Pod
+    from .command import Result
+
+pytestmark = pytest.mark.skipif(
+    bool(os.environ.get(OWN)), reason="the control plane and the nodes must be the testbed's"
+)
+
+NUMBERS = 'interval:ms:20 { printf("%d\\n", @n); @n++; } END { clear(@n); }'
+TICKS = "interval:ms:20 { @ticks = count(); }"
+ACCEPTED = "uprobe:/usr/sbin/nginx:ngx_event_accept { @requests = count(); }"
+CLEAN = 90.0  # seconds: docs/reliability.md
+LABEL = "iovisor.org/kubectl-trace-id"
+
+
+class Fault(Protocol):
+    def __call__(self, action: str, name: str) -> None: ...
+
+
+@pytest.fixture
+def fault(cluster: Cluster) -> Iterator[Fault]:
+    """Does something to a part of the cluster; what was not made good is, after the test."""
+    undo = {"stop": "start", "pause": "resume", "cut": "join", "crash": ""}
+    open_: list[tuple[str, str]] = []
+
+    def testbed(action: str, name: str) -> None:
+        done = Command(sys.executable, "-m", "testbed", action, name).finish()
+        assert done.code == 0, done
+
+    def do(action: str, name: str) -> None:
+        testbed(action, name)
+        if undo.get(action):
+            open_.append((undo[action], name))
+        elif (action, name) in open_:
+            open_.remove((action, name))
+
+    yield do
+    for action, name in open_:
+        testbed(action, name)
+    done = kubectl("wait", "--for=condition=ready", "nodes", "--all", "--timeout=90s")
+    assert done.code == 0, done
+
+
+@pytest.fixture(autouse=True)
+def _is_clean_afterwards(cluster: Cluster) -> Iterator[None]:
+    before = footprint()
+    yield
+    trace("delete", "--all", "-A", "--now")
+    wait_until_clean(before, CLEAN)
+
+
+def numbers(result: Result) -> list[int]:
+    return [int(line) for line in result.lines]
+
+
+def wait_for_lines(command: Command, more: int) -> None:
+    """Waits until so many more lines have come."""
+    had = command.stdout().count("\n")
+    wait_until(lambda: command.stdout().count("\n") >= had + more, f"{more} more lines")
+
+
+def pod_of(cluster: Cluster, trace_id: str) -> dict[str, str]:
+    """The name and the namespace of a trace's only pod."""
+    (pod,) = cluster.get("pods", "-A", "-l", f"{LABEL}={trace_id}")["items"]
+    return {key: pod["metadata"][key] for key in ("name", "namespace")}
+
+
+def id_of(command: Command) -> str:
+    command.wait_for(" created\n")
+    return command.stderr().partition("trace ")[2].partition(" created")[0]
+
+
+def runner_of(trace_id: str) -> int:
+    """The PID of a trace's runner, which has the trace's ID in its cgroup's pod: by its files."""
+    for entry in os.listdir("/proc"):
+        if not entry.isdecimal():
+            continue
+        try:
+            command = Path(f"/proc/{entry}/cmdline").read_bytes()
+            if b"kubectl_trace.runner" not in command or b"/trace/trace.json" not in command:
+                continue
+            described = Path(f"/proc/{entry}/root/trace/trace.json").read_text()
+        except OSError:
+            continue
+        if json.loads(described)["id"] == trace_id:
+            return int(entry)
+    raise AssertionError(f"no runner of {trace_id}")
+
+
+def child_of(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+
+
+@pytest.mark.parametrize("component", ["kube-apiserver", "{node}-kubelet", "{node}-containerd"])
+def test_a_restart_of_the_clusters_parts_loses_and_repeats_nothing(
+    cluster: Cluster, node: str, fault: Fault, component: str
+) -> None:
+    name = component.format(node=node)
+    command = start("run", node, "-a", "-e", NUMBERS).wait_until_attached()
+    wait_for_lines(command, 20)
+    fault("stop", name)
+    fault("start", name)
+    wait_for_lines(command, 50)
+    result = command.interrupt().finish()
+    assert result.code == 0, result.stderr
+    assert numbers(result) == list(range(len(result.lines)))
+    assert "lost: none" in result.stderr
+
+
+def test_a_slow_etcd_delays_a_trace_and_nothing_else(
+    cluster: Cluster, node: str, fault: Fault
+) -> None:
+    fault("pause", "etcd")
+    command = start("run", node, "-a", "-e", NUMBERS)
+    time.sleep(3)  # etcd is as slow as this
+    assert command.stdout() == ""
+    fault("resume", "etcd")
+    wait_for_lines(command.wait_until_attached(), 20)
+    fault("pause", "etcd")
+    wait_for_lines(command, 100)
+    fault("resume", "etcd")
+    result = command.interrupt().finish()
+    assert result.code == 0, result.stderr
+    assert numbers(result) == list(range(len(result.lines)))
+
+
+def test_a_cut_off_node_and_a_closed_laptop_end_their_traces_and_the_answers_come_later(
+    cluster: Cluster, fault: Fault
+) -> None:
+    """One minute of silence for both; the clients go on once the wires are mended."""
+    away, here = "node-b", "node-a"
+    cut_off = start("run", away, "-a", "-e", TICKS).wait_until_attached()
+    asleep = start("run", here, "-a", "-e", TICKS).wait_until_attached()
+    runners = [runner_of(id_of(each)) for each in (cut_off, asleep)]
+    children = [child_of(runner) for runner in runners]
+    fault("cut", away)
+    silenced = _stopped_with(asleep.pid)  # kubectl, too: nothing speaks any more
+    try:
+        began = time.monotonic()
+        for child in children:
+            wait_until(lambda: not Path(f"/proc/{child}").exists(), "the programs end")  # noqa: B023
+        assert time.monotonic() - began > 30, "short breaks are survived"
+        cut_off.wait_for(f"{away}: does not answer")
+    finally:
+        fault("join", away)
+        for pid in silenced:
+            os.kill(pid, signal.SIGCONT)
+    for command in (cut_off, asleep):
+        result = command.finish()
+        assert result.code == 1, result
+        assert "the client was not heard of for 60 s" in result.stderr
+        assert "@ticks: " in result.stdout
+
+
+def _stopped_with(pid: int) -> list[int]:
+    """Stops all that a client has started; the processes that were stopped, with the client."""
+    stopped, todo = [], [pid]
+    while todo:
+        each = todo.pop()
+        os.kill(each, signal.SIGSTOP)
+        stopped.append(each)
+        for task in Path(f"/proc/{each}/task").iterdir():
+            todo += [int(child) for child in (task / "children").read_text().split()]
+    return stopped
+
+
+def test_a_killed_runner_takes_its_program_with_it_and_is_told(
+    cluster: Cluster, nginx: Pod
+) -> None:
+    command = start("run", f"pod/{nginx.name}", "-a", "-e", ACCEPTED).wait_until_attached()
+    runner = runner_of(id_of(command))
+    bpftrace = child_of(runner)
+    os.kill(runner, signal.SIGKILL)
+    result = command.finish()
+    assert result.code == 1, result
+    assert "ended without a summary" in result.stderr
+    wait_until(lambda: not Path(f"/proc/{bpftrace}").exists(), "bpftrace has ended with it")
+    # What the kernel keeps of its uprobe does nothing; the next trace on the node removes it.
+    assert f"_bcc_{bpftrace} " in Path("/sys/kernel/tracing/uprobe_events").read_text()
+    assert trace("run", nginx.node, "-a", "-e", "BEGIN { exit(); }").code == 0
+    assert f"_bcc_{bpftrace} " not in Path("/sys/kernel/tracing/uprobe_events").read_text()
+
+
+def test_a_killed_bpftrace_is_told(cluster: Cluster, node: str) -> None:
+    command = start("run", node, "-a", "-e", NUMBERS).wait_until_attached()
+    os.kill(child_of(runner_of(id_of(command))), signal.SIGKILL)
+    result = command.finish()
+    assert result.code == 1, result
+    assert "bpftrace ended with SIGKILL" in result.stderr
+
+
+def test_an_evicted_runner_gives_its_maps_and_says_that_it_was_told_to_end(
+    cluster: Cluster, node: str
+) -> None:
+    command = start("run", node, "-a", "-e", TICKS).wait_until_attached()
+    pod = pod_of(cluster, id_of(command))
+    eviction = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": pod}
+    path = f"/api/v1/namespaces/{pod['namespace']}/pods/{pod['name']}/eviction"
+    done = Command("kubectl", "create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+    assert done.finish().code == 0
+    result = command.finish()
+    assert result.code == 1, result
+    assert "deleted or evicted" in result.stderr
+    assert "@ticks: " in result.stdout
+
+
+def test_a_namespace_that_is_deleted_takes_its_traces_with_it(cluster: Cluster, node: str) -> None:
+    kubectl("create", "namespace", "doomed")
+    wait_until(
+        lambda: kubectl("get", "serviceaccount", "default", "-n", "doomed").code == 0,
+        "the namespace's service account",
+    )
+    command = start("run", node, "-n", "doomed", "-a", "-e", TICKS).wait_until_attached()
+    deleted = Command("kubectl", "delete", "namespace", "doomed")
+    result = command.finish()
+    assert result.code == 1, result
+    assert "@ticks: " in result.stdout
+    assert deleted.finish().code == 0
+
+
+def test_a_full_disk_loses_lines_and_they_are_counted(cluster: Cluster) -> None:
+    place = ("-m", "testbed", "enter", "node-b")
+    logs = "/var/log/pods"
+    mounted = Command(
+        *(sys.executable, *place, "mount", "-t", "tmpfs", "-o", "size=64k", "none", logs)
+    ).finish()
+    assert mounted.code == 0, mounted
+    try:
+        program = 'interval:ms:1 { printf("%0100d\\n", @n); @n++; if (@n >= 3000) { exit(); } }'
+        result = trace("run", "node-b", "-a", "-o", "json", "-e", program)
+    finally:
+        Command(sys.executable, *place, "umount", "--lazy", logs).finish()
+    account = json.loads(result.lines[-1])["data"]
+    assert account["lost"]["transport"] > 0, result
+    # 3,000 lines, and the map at the end.
+    assert account["delivered"] + account["lost"]["transport"] == 3001
+    assert "could not write its log" in result.stderr
+
+
+def test_a_clock_that_steps_changes_no_deadline_and_loses_nothing(tmp_path: Path) -> None:
+    """The wall clock of client, runner and bpftrace; the kernel's own can't be set here."""
+    clock = tmp_path / "clock"
+    clock.write_text("+0")
+    env = {
+        "LD_PRELOAD": "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1",
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+    words = ("run", "local", "--deadline", "5s", "-e", NUMBERS)
+    command = Command("kubectl-trace", *words, env=env).wait_until_attached()
+    began = time.monotonic()
+    for step in ("+2h", "-1d", "+0"):
+        wait_for_lines(command, 20)
+        clock.write_text(step)
+    result = command.finish()
+    assert 2 < time.monotonic() - began < 20
+    assert result.code == 0, result
+    assert numbers(result) == list(range(len(result.lines)))
+
+
+def test_two_users_who_trace_one_pod_do_not_meet(cluster: Cluster, nginx: Pod) -> None:
+    first, second = (
+        start("run", f"pod/{nginx.name}", "-a", "-e", ACCEPTED).wait_until_attached()
+        for _ in range(2)
+    )
+    cluster.request(nginx, 10)
+    assert "@requests: 10" in first.interrupt().finish().stdout
+    cluster.request(nginx, 5)
+    assert "@requests: 15" in second.interrupt().finish().stdout
+
+
+def test_twenty_traces_at_once_on_a_node_all_answer(cluster: Cluster, nginx: Pod) -> None:
+    def create(_: int) -> str:
+        return trace("run", f"pod/{nginx.name}", "-e", ACCEPTED).trace_id
+
+    def is_attached(trace_id: str) -> bool:
+        return '"type":"ready"' in kubectl("logs", "-l", f"{LABEL}={trace_id}", "--tail=-1").stdout
+
+    with ThreadPoolExecutor(4) as pool:
+        ids = list(pool.map(create, range(20)))
+        for trace_id in ids:
+            wait_until(lambda: is_attached(trace_id), f"{trace_id} is attached")  # noqa: B023
+        cluster.request(nginx, 7)
+        assert trace("stop", *ids).code == 0
+        answers = list(pool.map(lambda trace_id: trace("logs", trace_id).stdout, ids))
+    assert answers == ["@requests: 7\n"] * 20
+
+
+@pytest.mark.parametrize("moments", [[0.1, 0.3, 0.5, 0.7], [0.9, 1.2, 1.5, 2.0]])
+def test_ctrl_c_at_any_moment_ends_everything(
+    cluster: Cluster, node: str, moments: list[float]
+) -> None:
+    """Before the connection, before and after the objects, while it waits, attaches and runs."""
+
+    def run(moment: float) -> Result:
+        command = start("run", node, "-a", "-e", TICKS)
+        time.sleep(moment)
+        return command.interrupt().finish()
+
+    with ThreadPoolExecutor(2) as pool:
+        results = list(pool.map(run, moments))
+    for result in results:
+        assert result.code in (0, 5, 130), result
+        assert "Traceback" not in result.stderr
+        if "created" in result.stderr and result.code != 0:
+            cluster.wait_until_gone(result.trace_id)
+
+
+def test_a_killed_client_with_all_it_started_is_missed_within_a_minute(
+    cluster: Cluster, node: str
+) -> None:
+    command = start("run", node, "-a", "-e", TICKS).wait_until_attached()
+    trace_id = id_of(command)
+    folder = next(Path("/tmp").glob("kubectl-trace-*"))
+    for pid in _stopped_with(command.pid):
+        os.kill(pid, signal.SIGKILL)
+    command.finish()
+    cluster.wait_for_phase(trace_id, "Failed")
+    read = trace("logs", trace_id)
+    assert "not heard of for 60 s" in read.stderr
+    assert "@ticks: " in read.stdout
+    # Nobody was left to remove the socket.
+    assert f"{folder} deleted" in trace("delete", "--orphans").stdout
+    assert not folder.exists()
+
+
+def test_objects_that_nobody_will_take_away_are_found_and_removed(cluster: Cluster) -> None:
+    labels = {"iovisor.org/kubectl-trace": "kubectl-trace-x", LABEL: "x"}
+    metadata = {"name": "kubectl-trace-x", "namespace": "default", "labels": labels}
+    cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    result = trace("delete", "--orphans", "-A")
+    assert result.code == 0, result
+    assert "configmap/kubectl-trace-x in namespace default: its Job is gone; deleted" in (
+        result.stdout
+    )
+    assert cluster.objects("x") == []
