@@ -45,7 +45,7 @@ def what(trace: Trace) -> str:
 def digest(trace: Trace) -> str:
     """The SHA-256, in hexadecimal, of the program; of what makes one, its description's."""
     text = trace.program if trace.calls is None and trace.listing is None else what(trace)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
 
 def _calls(calls: Calls) -> str:

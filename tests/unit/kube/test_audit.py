@@ -84,6 +84,11 @@ def test_the_hash_is_the_programs_own_whatever_its_parameters() -> None:
     assert audit.digest(TRACE) != audit.digest(Trace(id="0b5e", program="END {}"))
 
 
+def test_words_of_a_command_line_that_are_no_text_are_recorded_too() -> None:
+    trace = Trace(id="1", program="", calls=Calls(Functions(("caf\udce9",))))
+    assert "calls caf\\udce9" in an_event(trace, reason="na\udcefve")["message"]
+
+
 def test_calls_and_listings_are_recorded_by_what_was_asked_for() -> None:
     functions = Functions(("main.*",), ("libc.so.6",), f"https://u:{SECRET}@debug.example")
     calls = Trace(id="1", program="", calls=Calls(functions, show="latency", condition="len > 1"))
