@@ -9,14 +9,11 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import pytest
-
 from kubectl_trace.kube.job import CAPABILITIES
 
 from .command import trace
 
 if TYPE_CHECKING:
-    from .cluster import Cluster, Pod
     from .command import Result
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "rights.md"

@@ -264,6 +264,9 @@ def test_completion_knows_pods_containers_nodes_and_traces(
     assert candidates("run", "deploy/ng") == ["deploy/nginx"]
     assert set(candidates("run", "pod/multi", "")) >= {"app", "sidecar"}
     assert candidates("run", "pod/multi", "-c", "side") == ["sidecar"]
+    assert candidates("auth", "") == ["can-i"]
+    assert candidates("auth", "can-i", "deploy/ng") == ["deploy/nginx"]
+    assert candidates("auth", "can-i", "pod/multi", "-c", "side") == ["sidecar"]
     assert candidates("logs", "") == [running]
     assert "--deadline" in candidates("run", "--dead")
     assert candidates("get", "-o", "w") == ["wide"]

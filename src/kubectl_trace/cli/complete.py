@@ -75,6 +75,10 @@ def complete(before: Sequence[str], word: str) -> tuple[Iterable[str], int]:
     module = main_module.verb_module(verb)
     if module is None or "--" in rest:
         return [], _DEFAULT
+    if verb == "auth":
+        if not rest:
+            return ["can-i\twhether a target can be traced, and what is missing"], _NO_FILES
+        rest = rest[1:]
     parser = module.parser()
     actions = {flag: action for action in parser._actions for flag in action.option_strings}
     if rest and rest[-1] in actions and actions[rest[-1]].nargs is None:
@@ -85,7 +89,7 @@ def complete(before: Sequence[str], word: str) -> tuple[Iterable[str], int]:
             for flag, action in actions.items()
             if action.help != argparse.SUPPRESS and flag.startswith("--")
         ], _NO_FILES
-    if verb in ("run", "calls", "functions"):
+    if verb in ("run", "calls", "functions", "auth"):
         return _run_positional(rest, word, actions)
     if verb in _TRACE_VERBS:
         return _trace_ids(rest), _NO_FILES

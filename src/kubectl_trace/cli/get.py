@@ -31,7 +31,8 @@ _EXAMPLES = """\
 
 _FORMATS = ("table", "wide", "json", "yaml", "name")
 _COLUMNS = ("NAMESPACE", "NODE", "NAME", "TARGET", "TRACER", "STATUS", "OWNER", "AGE")
-_WIDE = ("POD", "IMAGE", "PROGRAM")
+_WIDE = ("POD", "IMAGE", "PROGRAM", "REASON")
+_MOST = 60  # characters of a cell that others may have written
 
 
 def parser() -> Parser:
@@ -137,6 +138,8 @@ def _print_objects(arguments: argparse.Namespace, found: Sequence[Found]) -> Non
 
 
 def _row(found: Found) -> dict[str, str]:
+    from kubectl_trace.kube import audit
+
     summary = _summary(found)
     return {
         "NAMESPACE": summary["namespace"],
@@ -145,18 +148,19 @@ def _row(found: Found) -> dict[str, str]:
         "TARGET": summary["target"],
         "TRACER": summary["tracer"],
         "STATUS": summary["status"]["reason"] or summary["status"]["phase"],
-        "OWNER": summary["owner"],
+        "OWNER": audit.bounded(summary["owner"], _MOST),
         "AGE": age(summary["created"], datetime.now(UTC)),
         "POD": summary["pod"],
         "IMAGE": summary["image"],
         "PROGRAM": summary["programSHA256"][:12],
+        "REASON": audit.bounded(summary["reason"], _MOST),
     }
 
 
 def _summary(found: Found) -> dict[str, Any]:
     """A trace as `-o json` shows it."""
+    from kubectl_trace.kube import audit, traces
     from kubectl_trace.kube import job as jobs
-    from kubectl_trace.kube import traces
 
     status = traces.status(found)
     first = found.parts[0]
@@ -169,6 +173,7 @@ def _summary(found: Found) -> dict[str, Any]:
         "target": first.annotation(jobs.ANNOTATION_TARGET),
         "tracer": first.annotation(jobs.ANNOTATION_TRACER),
         "owner": first.annotation(jobs.ANNOTATION_OWNER),
+        "reason": audit.bounded(first.annotation(jobs.ANNOTATION_REASON), audit.MOST_OF_REASON),
         "created": found.created,
         "status": {
             "phase": status.phase,
@@ -177,6 +182,7 @@ def _summary(found: Found) -> dict[str, Any]:
         },
         "pod": ",".join(part.pod["metadata"]["name"] for part in found.parts if part.pod),
         "image": spec["containers"][0]["image"],
+        "program": audit.bounded(first.annotation(jobs.ANNOTATION_PROGRAM), audit.MOST_OF_PROGRAM),
         "programSHA256": first.annotation(jobs.ANNOTATION_PROGRAM_HASH),
         "nodes": [_part(part) for part in found.parts],
     }

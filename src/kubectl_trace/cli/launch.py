@@ -19,6 +19,7 @@ from kubectl_trace.errors import Exit, NotFoundError, TraceError, UsageError
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
     from kubectl_trace.cli.cluster import Cluster
     from kubectl_trace.cli.follow import Interrupts
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from kubectl_trace.kube.job import JobOptions
     from kubectl_trace.kube.placement import Placement
     from kubectl_trace.kube.resolve import Resolved
+    from kubectl_trace.kube.target_events import TargetEvents
     from kubectl_trace.kube.targets import Targets
     from kubectl_trace.results.session import Writer
     from kubectl_trace.trace import Trace
@@ -123,6 +125,8 @@ class _Launch:
         self._patch = _patch_text(arguments.patch) if arguments.patch else ""
         self._begun = time.monotonic()
         self._too_many = False
+        self._begun_on: set[str] = set()
+        self._events: TargetEvents | None = None
 
     def run(self) -> int:
         if self._arguments.dry_run == "client":
@@ -131,7 +135,11 @@ class _Launch:
             return Exit.DONE
         if self._patch:
             self._objects(self._placements[0])  # a patch that does not apply is said at once
-        return self._follow() if self._trace.attached else self._detach()
+        try:
+            return self._follow() if self._trace.attached else self._detach()
+        finally:
+            if self._events is not None:
+                self._events.close()
 
     @property
     def _placements(self) -> tuple[Placement, ...]:
@@ -160,6 +168,16 @@ class _Launch:
         from kubectl_trace.kube import traces
 
         traces.create(self._cluster.client, *self._objects(placement))
+        if self._events is not None:
+            self._begun_on.add(placement.node)
+            self._events.record(placement)
+
+    def _tell_targets(self, say: Callable[[str], None]) -> None:
+        """Lets what is traced know it; a trace that only lists or shows sees nothing of it."""
+        from kubectl_trace.kube.target_events import TargetEvents
+
+        if self._trace.traces:
+            self._events = TargetEvents(self._cluster.client, self._trace, self._options, say)
 
     def _name(self, placement: Placement) -> str:
         from kubectl_trace.kube import job as jobs
@@ -170,6 +188,7 @@ class _Launch:
         """Creates the runners and leaves them alone."""
         from kubectl_trace.kube.fleet import AT_ONCE
 
+        self._tell_targets(note)
         errors: dict[str, TraceError] = {}
 
         def create(placement: Placement) -> None:
@@ -244,6 +263,7 @@ class _Launch:
     def _begin(self, fleet: Fleet) -> None:
         from kubectl_trace.kube.growth import Growth
 
+        self._tell_targets(fleet.say)
         self._start(fleet, self._placements)
         if self._resolved.selectors:
             growth = Growth(self._cluster.client, self._resolved)
@@ -274,6 +294,9 @@ class _Launch:
                 fleet.say(f"{pods} on {each.node} joins: starting a runner there")
             self._start(fleet, new)
             fleet.update(placements)
+        if self._events is not None:
+            for node in self._begun_on & placements.keys():
+                self._events.record(placements[node])
 
     def _most_nodes(self) -> int:
         return max(int(self._arguments.max_nodes), len(self._placements))
@@ -314,6 +337,7 @@ def _job_options(arguments: argparse.Namespace, cluster: Cluster, targets: Targe
         namespace=cluster.namespace,
         target=str(targets),
         owner=cluster.user or os.environ.get("USER", ""),
+        reason=arguments.reason,
         service_account=arguments.serviceaccount,
         image=arguments.imagename,
         init_image=arguments.init_imagename or arguments.imagename,

@@ -24,6 +24,7 @@ VERBS = {
     "get": "list traces",
     "stop": "stop traces and collect their maps",
     "delete": "remove traces from the cluster",
+    "auth": "say which rights a trace needs, and which are missing",
     "version": "print the versions of client, runner image and cluster",
     "completion": "print a shell's completion script",
 }

@@ -28,7 +28,16 @@ _REFRESH = 0.5  # seconds between two looks at the maps of a live view
 
 
 def target_flags(parser: Parser, *, nodes: bool = True) -> None:
-    """Adds what says where to trace. `nodes`: also on nodes, not only in pods."""
+    """Adds what says where to trace, and how. `nodes`: also on nodes, not only in pods."""
+    add = selection_flags(parser, nodes=nodes)
+    add("--process-selector", default="", metavar="SELECTOR", help=_SELECTOR_HELP)
+    add("--max-nodes", type=int, default=20, metavar="N", help="no more nodes unasked (20)")
+    add("-y", "--yes", action="store_true", help="more nodes are fine")
+    add("--require-all", action="store_true", help="fail if a node can't begin")
+
+
+def selection_flags(parser: Parser, *, nodes: bool = True) -> Callable[..., argparse.Action]:
+    """Adds what, beside the words, says which targets are meant; takes more flags of that group."""
     add = parser.add_argument_group("targets").add_argument
     select = "pods with these labels; after `nodes`: nodes" if nodes else "pods with these labels"
     add("-l", "--selector", default=None, help=select)
@@ -39,10 +48,7 @@ def target_flags(parser: Parser, *, nodes: bool = True) -> None:
         parser.set_defaults(all_nodes=False)
     add("-c", "--container", default="", help="container of the pods; default: docs/targets.md")
     add("--all-containers", action="store_true", help="all containers of the pods")
-    add("--process-selector", default="", metavar="SELECTOR", help=_SELECTOR_HELP)
-    add("--max-nodes", type=int, default=20, metavar="N", help="no more nodes unasked (20)")
-    add("-y", "--yes", action="store_true", help="more nodes are fine")
-    add("--require-all", action="store_true", help="fail if a node can't begin")
+    return add
 
 
 def view_flags(parser: Parser) -> None:
@@ -78,6 +84,7 @@ def running_flags(parser: Parser) -> None:
 def object_flags(parser: Parser) -> None:
     """Adds what says what a trace's objects in the cluster are like."""
     add = parser.add_argument_group("objects in the cluster").add_argument
+    add("--reason", default="", metavar="TEXT", help="why, for the record; docs/rights.md")
     add("--target-namespace", default="", help="the target's namespace; the Job goes to -n")
     add("--serviceaccount", default="default", help="the runner pod's service account")
     add("--imagename", default=IMAGE, metavar="IMAGE", help="the runner image (%(default)s)")
@@ -119,6 +126,8 @@ def check(arguments: argparse.Namespace, targets: Targets) -> None:
     Raises:
         UsageError: which, and why.
     """
+    from kubectl_trace.kube import audit
+
     if bool(arguments.patch) != bool(arguments.patch_type):
         raise UsageError("--patch and --patch-type go together")
     if arguments.patch_type not in ("", "json", "merge", "strategic"):
@@ -127,11 +136,13 @@ def check(arguments: argparse.Namespace, targets: Targets) -> None:
         raise UsageError("--deadline must be more than 0: a trace always ends")
     if arguments.max_nodes < 1:
         raise UsageError("--max-nodes must be 1 or more")
+    if len(arguments.reason) > audit.MOST_OF_REASON:
+        raise UsageError(f"--reason is longer than {audit.MOST_OF_REASON} characters")
     has_containers = targets.has_scope and not targets.is_local
     if not has_containers and arguments.process_selector:
         raise UsageError(f"--process-selector chooses a process of a container; {targets} has none")
     if targets.is_local:
-        for name in ("patch", "fetch_headers", "target_namespace", "image_pull_secret"):
+        for name in ("reason", "patch", "fetch_headers", "target_namespace", "image_pull_secret"):
             if getattr(arguments, name):
                 raise UsageError(f"--{name.replace('_', '-')} means nothing for {targets}")
     if arguments.process_selector:

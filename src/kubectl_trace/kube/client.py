@@ -226,7 +226,9 @@ def _error(code: int, status: Object) -> TraceError:
     if code == 404:
         return NotFoundError(message)
     if code in (401, 403):
-        return ForbiddenError(message)
+        from kubectl_trace.kube.rights import explained
+
+        return ForbiddenError(explained(message))
     if code == 410:
         return GoneError(message)
     if code == 429 or code >= 500:

@@ -9,6 +9,7 @@ import msgspec
 
 from kubectl_trace.errors import ForbiddenError, TraceError
 from kubectl_trace.kube.job import CONTAINER
+from kubectl_trace.kube.rights import explained
 
 if TYPE_CHECKING:
     from websockets.sync.client import ClientConnection
@@ -77,8 +78,7 @@ class ControlChannel:
             body = _message(bytes(error.response.body or b""))
             if error.response.status_code in (401, 403):
                 raise ForbiddenError(
-                    f"may not attach to the runner, which stopping a trace needs: {body} "
-                    "(RBAC: verbs get and create on pods/attach)"
+                    f"may not attach to the runner, which stopping a trace needs: {explained(body)}"
                 ) from error
             raise TraceError(
                 f"can't attach to the runner: {body or error.response.status_code}"

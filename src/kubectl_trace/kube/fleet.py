@@ -63,6 +63,8 @@ class Fleet:
         self._begin = begin
         self._own = own
         self._created: set[str] = set()
+        self._creating: dict[str, bool] = {}
+        """Whose objects are not all there yet, by the Job's name: whether its pod is gone again."""
         self._streams: dict[str, RunnerStream] = {}
         """By the Job's name."""
         self._lock = threading.Lock()
@@ -203,6 +205,7 @@ class Fleet:
             if self._stopping:
                 raise StartError("stopped before it started")
             self._created.add(stream.name)
+            self._creating[stream.name] = False
             create(placement)
             self.say(f"trace {self._id} created")
             if stream.ended and stream.is_worthless:
@@ -216,6 +219,9 @@ class Fleet:
         finally:
             with self._lock:
                 self._launching -= 1
+                pod_is_gone = self._creating.pop(stream.name, False)
+            if pod_is_gone:
+                stream.on_pod_gone()
             self._check_finished()
 
     def _on_end(self, stream: RunnerStream) -> None:
@@ -273,6 +279,10 @@ class Fleet:
                 stream = self._add(name, node)
             stream.on_pod(pod)
         for name in self._seen - pods.keys():
+            with self._lock:
+                if name in self._creating:
+                    self._creating[name] = True  # why comes from who creates it
+                    continue
             self._streams[name].on_pod_gone()
         self._seen = set(pods)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace.image import IMAGE
+from kubectl_trace.kube import audit
 
 if TYPE_CHECKING:
     from kubectl_trace.kube.client import Object
@@ -23,6 +24,8 @@ ANNOTATION_TARGET = "iovisor.org/kubectl-trace-target"
 ANNOTATION_OWNER = "iovisor.org/kubectl-trace-owner"
 ANNOTATION_TRACER = "iovisor.org/kubectl-trace-tracer"
 ANNOTATION_PROGRAM_HASH = "iovisor.org/kubectl-trace-program-sha256"
+ANNOTATION_PROGRAM = "iovisor.org/kubectl-trace-program"
+ANNOTATION_REASON = "iovisor.org/kubectl-trace-reason"
 ANNOTATION_NODE = "iovisor.org/kubectl-trace-node"
 ANNOTATION_ATTACHED = "iovisor.org/kubectl-trace-attached"
 ANNOTATION_TIMEOUT = "iovisor.org/kubectl-trace-timeout"
@@ -35,10 +38,13 @@ INIT_CONTAINER = "kubectl-trace-init"
 _TRACE_FOLDER = "/trace"
 _TRACE_FILE = "trace.json"
 _HEADERS_FOLDER = "/headers"
+POLICY = "kubectl-trace-policy"
+"""The ConfigMap, in the traces' namespace, by which the cluster's owner limits what runs there."""
+_POLICY_FOLDER = "/policy"
 
 # What bpftrace 0.23 needs to attach, read /proc/PID/exe of other users' processes and name kernel
 # symbols (capabilities(7); BPF and PERFMON: Linux 5.8).
-_CAPABILITIES = ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYSLOG"]
+CAPABILITIES = ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYSLOG"]
 
 _START_ALLOWANCE = 600
 """Seconds that the Job's own deadline, the last resort, allows for pulling the image."""
@@ -51,6 +57,8 @@ class JobOptions:
     namespace: str
     target: str
     owner: str = ""
+    reason: str = ""
+    """Why the user traces; annotated."""
     service_account: str = "default"
     image: str = IMAGE
     init_image: str = IMAGE
@@ -145,12 +153,14 @@ def _metadata(trace: Trace, name: str, node: str, options: JobOptions) -> Object
         "annotations": {
             **names,
             ANNOTATION_TARGET: options.target,
-            ANNOTATION_OWNER: options.owner,
+            ANNOTATION_OWNER: audit.bounded(options.owner, audit.MOST_OF_OWNER),
+            ANNOTATION_REASON: audit.bounded(options.reason, audit.MOST_OF_REASON),
             ANNOTATION_TRACER: "bpftrace",
             ANNOTATION_NODE: node,
             ANNOTATION_ATTACHED: "true" if trace.attached else "false",
             ANNOTATION_TIMEOUT: str(options.timeout),
-            ANNOTATION_PROGRAM_HASH: hashlib.sha256(trace.program.encode()).hexdigest(),
+            ANNOTATION_PROGRAM: audit.bounded(audit.what(trace), audit.MOST_OF_PROGRAM),
+            ANNOTATION_PROGRAM_HASH: audit.digest(trace),
         },
     }
 
@@ -160,6 +170,8 @@ def _pod_spec(trace: Trace, name: str, node: str, options: JobOptions) -> Object
         {"name": "trace", "configMap": {"name": name}},
         {"name": "tracefs", "hostPath": {"path": "/sys/kernel/tracing"}},
         {"name": "cgroup", "hostPath": {"path": "/sys/fs/cgroup"}},
+        {"name": "pod-logs", "hostPath": {"path": "/var/log/pods"}},
+        {"name": "policy", "configMap": {"name": POLICY, "optional": True}},
         {"name": "tmp", "emptyDir": {}},
     ]
     container: Object = {
@@ -168,10 +180,8 @@ def _pod_spec(trace: Trace, name: str, node: str, options: JobOptions) -> Object
         "imagePullPolicy": options.image_pull_policy,
         "args": ["trace", f"{_TRACE_FOLDER}/{_TRACE_FILE}"],
         "env": [
-            {
-                "name": "KUBECTL_TRACE_NODE",
-                "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}},
-            }
+            _from_field("KUBECTL_TRACE_NODE", "spec.nodeName"),
+            _from_field("KUBECTL_TRACE_NAMESPACE", "metadata.namespace"),
         ],
         # The client's messages come this way. It stays open (stdinOnce) for a client that comes
         # back: its connections end whenever an API server or a kubelet does.
@@ -188,6 +198,9 @@ def _pod_spec(trace: Trace, name: str, node: str, options: JobOptions) -> Object
             {"name": "tracefs", "mountPath": "/sys/kernel/tracing"},
             # The node's, not only the runner's own: containers are told by theirs.
             {"name": "cgroup", "mountPath": "/sys/fs/cgroup", "readOnly": True},
+            # Its folders are named NAMESPACE_POD_UID: the node's own word on whose a container is.
+            {"name": "pod-logs", "mountPath": "/var/log/pods", "readOnly": True},
+            {"name": "policy", "mountPath": _POLICY_FOLDER, "readOnly": True},
             {"name": "tmp", "mountPath": "/tmp"},
         ],
     }
@@ -210,6 +223,11 @@ def _pod_spec(trace: Trace, name: str, node: str, options: JobOptions) -> Object
     return spec
 
 
+def _from_field(name: str, path: str) -> Object:
+    """A variable of the environment that the kubelet fills in, and the user can't."""
+    return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
+
+
 def _security_context(options: JobOptions) -> Object:
     if options.privileged:
         return {"privileged": True, "runAsUser": 0}
@@ -217,7 +235,7 @@ def _security_context(options: JobOptions) -> Object:
         "runAsUser": 0,
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"], "add": _CAPABILITIES},
+        "capabilities": {"drop": ["ALL"], "add": CAPABILITIES},
         # Where SELinux confines containers, a confined one may not use BPF.
         "seLinuxOptions": {"type": "spc_t"},
     }

@@ -345,20 +345,23 @@ class RunnerStream:
         return StartError(f"{text}: {why}" if why else text)
 
     def _last_event(self) -> str:
-        """What the cluster last complained about the runner's pod."""
-        if self._pod is None:
-            return ""
+        """What the cluster last complained about the runner's pod, or that it can't be created."""
+        name = self.name if self._pod is None else self._pod_name
         try:
             events = self._client.get(
                 f"/api/v1/namespaces/{self._namespace}/events",
-                {"fieldSelector": f"involvedObject.name={self._pod_name}"},
+                {"fieldSelector": f"involvedObject.name={name}"},
             )["items"]
+        except ForbiddenError as error:
+            return f"why is not known: {error}"
         except TraceError:
             return ""
         warnings = [event for event in events if event.get("type") == "Warning"]
-        if not warnings:
-            return f"the pod is {self._pod['status']['phase']} on {self.node}; is its kubelet up?"
-        return f"{warnings[-1]['reason']}: {warnings[-1]['message']}"
+        if warnings:
+            return f"{warnings[-1]['reason']}: {warnings[-1]['message']}"
+        if self._pod is None:
+            return "it has no pod"
+        return f"the pod is {self._pod['status']['phase']} on {self.node}; is its kubelet up?"
 
     # From the running container to the summary record.
 
@@ -376,6 +379,9 @@ class RunnerStream:
             self._reader.restart()
             try:
                 self._read_log_once()
+            except ForbiddenError:
+                self._forbidden = True
+                raise
             except UnavailableError as error:
                 self._away_since = self._away_since or time.monotonic()
                 if str(error) != self._shown:
@@ -434,6 +440,11 @@ class RunnerStream:
         """Why there is no pod any more: the Job controller deletes it at the Job's own deadline."""
         try:
             job = self._client.get(f"/apis/batch/v1/namespaces/{self._namespace}/jobs/{self.name}")
+        except ForbiddenError as error:
+            return TraceError(
+                "the trace's pod was deleted: its last records and maps are lost; whether by the "
+                f"Job's deadline is not known: {error}"
+            )
         except TraceError:
             job = {}
         reasons = [each.get("reason") for each in job.get("status", {}).get("conditions") or []]

@@ -205,9 +205,14 @@ def delete_job(client: Client, namespace: str, name: str, *, now: bool) -> None:
         return
     # After the Job, whose controller would put a new pod in the place of a deleted one.
     pods = f"/api/v1/namespaces/{namespace}/pods"
-    for pod in client.get(pods, {"labelSelector": f"{jobs.LABEL}={name}"})["items"]:
-        with contextlib.suppress(NotFoundError):
-            client.delete(f"{pods}/{pod['metadata']['name']}", {"gracePeriodSeconds": 0})
+    try:
+        for pod in client.get(pods, {"labelSelector": f"{jobs.LABEL}={name}"})["items"]:
+            with contextlib.suppress(NotFoundError):
+                client.delete(f"{pods}/{pod['metadata']['name']}", {"gracePeriodSeconds": 0})
+    except ForbiddenError as error:
+        raise ForbiddenError(
+            f"its Job is deleted, but its pod goes only when its grace period is over: {error}"
+        ) from error
 
 
 def status(found: Found) -> Status:

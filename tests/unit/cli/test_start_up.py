@@ -44,6 +44,7 @@ def imported_by(*words: str) -> set[str]:
         ("--help",),
         ("run", "--help"),
         ("get", "--help"),
+        ("auth", "--help"),
         ("logs", "--help"),
         ("replay", "--help"),
         ("version", "--client"),

@@ -233,6 +233,54 @@ def test_a_job_that_is_created_after_its_runner_was_given_up_is_taken_back(
     until(lambda: trace.api.deleted == ["a"])
 
 
+def test_the_reason_why_objects_can_not_all_be_created_is_told_not_that_the_pod_went(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = Trace(monkeypatch, "a")
+
+    def create(placement: Placement) -> None:
+        pod = {"metadata": {"name": "a", "labels": {jobs.LABEL: "a"}}, "status": {}}
+        trace.fleet._on_pods({"a": pod})
+        trace.fleet._on_pods({})  # taken back with its Job
+        raise ForbiddenError("may not create configmaps")
+
+    trace.create = create
+    trace.start()
+    until(lambda: bool(trace.of(Finished)))
+    (ended,) = trace.of(Ended)
+    assert str(ended.error) == "may not create configmaps"
+
+
+def test_without_the_right_to_get_jobs_it_is_said_that_the_reason_is_not_known(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = Trace(monkeypatch, "a")
+
+    def get(path: str, query: object = None) -> Object:
+        if "/jobs/" in path:
+            raise ForbiddenError("may not get jobs")
+        return {"items": [], "metadata": {"resourceVersion": "1"}}
+
+    monkeypatch.setattr(trace.api, "get", get)
+    trace.start()
+    trace.runs("a")
+    trace.fleet._streams["a"].on_pod_gone()
+    trace.api.logs.setdefault("a", Log()).pieces.put(None)
+    until(lambda: bool(trace.of(Finished)))
+    (ended,) = trace.of(Ended)
+    assert "deadline is not known: may not get jobs" in str(ended.error)
+
+
+def test_a_runner_whose_log_may_not_be_read_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = Trace(monkeypatch, "a")
+    trace.start()
+    trace.api.logs.setdefault("a", Log()).pieces.put(ForbiddenError("may not get pods/log"))
+    trace.pod("a", "running")
+    until(lambda: trace.api.deleted == ["a"])
+
+
 def test_what_can_not_be_taken_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = Trace(monkeypatch, "a")
     trace.api.may_delete = False

@@ -59,6 +59,20 @@ def test_a_runner_has_no_token_of_the_cluster() -> None:
     assert pod_spec(a_job())["automountServiceAccountToken"] is False
 
 
+def test_the_owners_policy_and_the_nodes_word_on_namespaces_are_mounted_read_only() -> None:
+    spec = pod_spec(a_job())
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    mounts = {each["name"]: each for each in spec["containers"][0]["volumeMounts"]}
+    assert volumes["policy"]["configMap"] == {"name": "kubectl-trace-policy", "optional": True}
+    assert volumes["pod-logs"]["hostPath"] == {"path": "/var/log/pods"}
+    assert mounts["policy"] == {"name": "policy", "mountPath": "/policy", "readOnly": True}
+    assert mounts["pod-logs"]["readOnly"] is True
+    (namespace,) = (
+        each for each in spec["containers"][0]["env"] if each["name"] == "KUBECTL_TRACE_NAMESPACE"
+    )
+    assert namespace["valueFrom"] == {"fieldRef": {"fieldPath": "metadata.namespace"}}
+
+
 def test_a_runners_standard_input_stays_open_for_a_client_that_comes_back() -> None:
     (container,) = pod_spec(a_job(msgspec.structs.replace(TRACE, attached=True)))["containers"]
     assert container["stdin"] is True
