@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from kubectl_trace.results.record import Record, encode
+from kubectl_trace.runner import output_limit
+from kubectl_trace.runner.helper_errors import HelperErrors
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kubectl_trace.results import dialect
+    from kubectl_trace.runner.output_limit import OutputLimit
 
 # Texts, or calls, joined into one record. The log path costs per line, but the kubelet's and the
 # runtime's buffers want lines of moderate length.
@@ -50,7 +54,12 @@ class RecordWriter:
         self._joined_type = ""
         self._joined: list[Any] = []
         self._containers: list[int] = []
+        self._helper_errors = HelperErrors()
+        self.limit: OutputLimit | None = None
+        """What may be written of results; None: everything."""
         self.delivered = 0
+        self.delivered_by: Counter[int] = Counter()
+        """Texts and calls by their containers' numbers."""
         self.lost: dict[str, int] = {}
 
     def add(self, kind: str, data: Any) -> None:
@@ -62,9 +71,13 @@ class RecordWriter:
         """Queues one record of bpftrace's; consecutive texts or calls are joined."""
         output = given.output
         if output.type not in _NO_RESULTS and output.data not in ({}, []):
+            if self.limit is not None and not self.limit.admits(output.type, output.data):
+                self._count(output_limit.CAUSE, 1)
+                return
             self.delivered += 1
         data, container = output.data, given.container
         if output.type in _JOINABLE and not isinstance(data, list) and isinstance(container, int):
+            self.delivered_by[container] += 1
             if output.type != self._joined_type or len(self._joined) >= _JOINED:
                 self._join()
             self._joined_type = output.type
@@ -77,8 +90,22 @@ class RecordWriter:
             self._count("rate limit", output.data.get("events", 0))
         if output.type == "helper_error" and _is_map_full(output.data):
             self._count("map full", 1)
+        if output.type == "helper_error" and isinstance(output.data, dict):
+            told = self._helper_errors.take(output.data, self._clock())
+            if told is not None:
+                self.add("helper_error", told)
+            return
         self._join()
         self._append(output.type, output.data, given.container, given.print)
+
+    def add_rest(self) -> None:
+        """Queues what was held back."""
+        for told in self._helper_errors.rest():
+            self.add("helper_error", told)
+
+    def count_lost(self, cause: str, events: int) -> None:
+        """Counts events that did not come as records."""
+        self._count(cause, events)
 
     def flush(self) -> None:
         """Writes what is queued; blocks while the reader is slow.

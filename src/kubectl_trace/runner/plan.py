@@ -16,6 +16,7 @@ from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageE
 from kubectl_trace.program import attach, prepare, scope, syntax
 from kubectl_trace.program.tokens import ProgramError
 from kubectl_trace.runner import bpftrace, files
+from kubectl_trace.runner.cost import Point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -45,6 +46,22 @@ class Plan:
     hidden_probes: int = 0
     merging: Merging | None = None
     """None: the maps come as bpftrace prints them."""
+
+    @property
+    def points(self) -> list[Point]:
+        """Its attach points, as they run and as the user wrote them."""
+        program = syntax.parse(self.program.text)
+        return [
+            Point(text, self._as_written(text))
+            for probe in program.probes
+            for point in probe.attach_points
+            for text in [":".join(part.text for part in point.parts)]
+        ]
+
+    def _as_written(self, text: str) -> str:
+        for run, own in self.names.items():
+            text = text.replace(run, own)
+        return text
 
 
 @dataclass(frozen=True)

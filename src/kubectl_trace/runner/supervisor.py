@@ -17,7 +17,7 @@ import msgspec
 
 from kubectl_trace.errors import Exit, StartError
 from kubectl_trace.results.record import Summary
-from kubectl_trace.runner import bpfmap, bpftrace
+from kubectl_trace.runner import bpfmap, bpftrace, output_limit, overhead
 from kubectl_trace.runner.output import RecordWriter, to_data
 from kubectl_trace.trace import Control, Hello, Kill, Stop
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kubectl_trace.runner.members import Members
+    from kubectl_trace.runner.overhead import Overhead
     from kubectl_trace.runner.translation import Translation
 
 CLIENT_TIMEOUT = 30.0
@@ -72,8 +73,10 @@ class Supervisor:
         deadline: float,
         grace: float,
         control_fd: int | None = 0,
+        overhead: Overhead | None = None,
     ) -> None:
         self._child = child
+        self._overhead = overhead
         self._writer = writer
         self._translation = translation
         self._members = members
@@ -137,15 +140,20 @@ class Supervisor:
                             self._selector.unregister(key.fd)
                 self._fire_timers()
                 self._flush()
+                self._look_at_output()
             # Its own children may hold the pipes open: what is in them now is all that counts.
             for fd, (lines, handle) in outputs.items():
                 handle(lines.feed(_read_rest(fd)) + lines.feed(b""))
             for given in self._translation.rest():
                 self._writer.add_output(given)
+            self._writer.add_rest()
             self._flush()
         os.close(child_fd)
         self._selector.close()
-        return self._summary(self._child.wait())
+        status = self._child.wait()
+        if self._overhead is not None:
+            self._overhead.finish()
+        return self._summary(status)
 
     def _set_timer(self, name: str, seconds: float, action: Callable[[], None]) -> None:
         self._timers[name] = (time.monotonic() + seconds, action)
@@ -196,8 +204,24 @@ class Supervisor:
             self._say(["ERROR: No probes to attach"])
             self._fail(Exit.REFUSED, "bpftrace refused the program")
 
+    def _look_at_output(self) -> None:
+        limit = self._writer.limit
+        if limit is not None and limit.is_reached:
+            self._stop(output_limit.CAUSE)
+
+    def _look_at_cost(self) -> None:
+        assert self._overhead is not None
+        if self._reason:
+            return
+        if self._overhead.is_too_much():
+            self._stop(overhead.REASON)
+        else:
+            self._set_timer("cost", overhead.PERIOD, self._look_at_cost)
+
     def _on_ready(self) -> None:
         self._ready = True
+        if self._overhead is not None and self._overhead.begin(self._child.pid):
+            self._set_timer("cost", overhead.PERIOD, self._look_at_cost)
         self._translation.attached()
         if self.held_back is not None:
             held_back, self.held_back = self.held_back, None
@@ -281,6 +305,8 @@ class Supervisor:
         self._writer.add("stopping", {"reason": reason})
         self._set_timer("grace", self._grace, lambda: self._kill(reason))
         self._translation.stopping()
+        if self._overhead is not None:
+            self._overhead.stopping()
         if not self._ask_to_stop():
             self._signal(signal.SIGINT)
 
@@ -317,6 +343,10 @@ class Supervisor:
             reason = "refused" if exit_code == Exit.REFUSED else "failed"
         elif self._killed:
             exit_code, message = self._after_kill(reason)
+        elif status == -signal.SIGKILL:
+            # Not by us: `bites` may know better.
+            exit_code, reason = Exit.FAILED, "failed"
+            message = "bpftrace was killed; its maps are lost"
         elif self._reason and not self._ready:
             message = "stopped before its probes were attached"
             if reason == "deadline":
@@ -328,6 +358,10 @@ class Supervisor:
             exit_code, reason = Exit.FAILED, "failed"
             how = f"status {status}" if status > 0 else signal.Signals(-status).name
             message = f"bpftrace ended with {how}"
+        elif reason == overhead.REASON and self._overhead is not None:
+            exit_code, message = Exit.OVERHEAD, self._overhead.message
+        elif reason == output_limit.CAUSE and self._writer.limit is not None:
+            message = self._writer.limit.message()
         return Summary(
             exit=int(exit_code),
             reason=reason,
