@@ -13,7 +13,7 @@ import msgspec
 
 from kubectl_trace.results.record import Record, encode
 from kubectl_trace.runner import output_limit
-from kubectl_trace.runner.helper_errors import HelperErrors
+from kubectl_trace.runner.repeated import Repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,12 @@ _JOINED = 1000
 
 # What bpftrace says about itself.
 _NO_RESULTS = frozenset({"attached_probes", "lost_events", "helper_error", "rate_limit"})
+
+# Each is told at once, and after that once a second.
+_REPEATED = frozenset({"lost_events", "helper_error"})
+
+KERNEL_BUFFER = "kernel buffer"
+"""Why most events are lost: there was no room for them in the buffer that bpftrace reads."""
 
 # Many of these make one record.
 _JOINABLE = frozenset({"printf", "call"})
@@ -54,7 +60,7 @@ class RecordWriter:
         self._joined_type = ""
         self._joined: list[Any] = []
         self._containers: list[int] = []
-        self._helper_errors = HelperErrors()
+        self._repeated = Repeated()
         self.limit: OutputLimit | None = None
         """What may be written of results; None: everything."""
         self.delivered = 0
@@ -85,27 +91,23 @@ class RecordWriter:
             self._containers.append(container)
             return
         if output.type == "lost_events" and isinstance(output.data, dict):
-            self._count("kernel buffer", output.data.get("events", 0))
+            self._count(KERNEL_BUFFER, output.data.get("events", 0))
         if output.type == "rate_limit" and isinstance(output.data, dict):
             self._count("rate limit", output.data.get("events", 0))
         if output.type == "helper_error" and _is_map_full(output.data):
             self._count("map full", 1)
-        if output.type == "helper_error" and isinstance(output.data, dict):
-            told = self._helper_errors.take(output.data, self._clock())
+        if output.type in _REPEATED and isinstance(output.data, dict):
+            told = self._repeated.take(output.type, output.data, self._clock())
             if told is not None:
-                self.add("helper_error", told)
+                self.add(output.type, told)
             return
         self._join()
         self._append(output.type, output.data, given.container, given.print)
 
     def add_rest(self) -> None:
         """Queues what was held back."""
-        for told in self._helper_errors.rest():
-            self.add("helper_error", told)
-
-    def count_lost(self, cause: str, events: int) -> None:
-        """Counts events that did not come as records."""
-        self._count(cause, events)
+        for kind, told in self._repeated.rest():
+            self.add(kind, told)
 
     def flush(self) -> None:
         """Writes what is queued; blocks while the reader is slow.

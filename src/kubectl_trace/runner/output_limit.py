@@ -14,7 +14,10 @@ CAUSE = "output limit"
 
 
 class OutputLimit:
-    """Admits results until there are too many, or they are too long."""
+    """Admits results until there are too many, or they are too long.
+
+    Maps are not counted and always admitted, for they are what a stop collects; but they are long.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self._records = limits.records
@@ -37,22 +40,23 @@ class OutputLimit:
         return ""
 
     def admits(self, kind: str, data: Any) -> bool:
-        """Whether a result is to be written. Maps always are: they are what a stop collects."""
-        if self.is_reached and kind not in MAPS:
+        """Whether a result is to be written."""
+        is_map = kind in MAPS
+        if not is_map and self.is_reached:
             self.dropped += 1
             return False
-        self._admitted += 1
+        self._admitted += not is_map
         if self._bytes:
-            # A text's size is known without encoding it; and records of others are few or large.
-            self._size += len(data.encode()) if isinstance(data, str) else len(encode(data))
+            self._size += len(data.encode() if isinstance(data, str) else encode(data))
         return True
 
     def message(self) -> str:
         """What the user is told at the end."""
         flag = self._flag
-        size = f"{self._size} bytes of results" if flag == "--max-bytes" else "records"
-        many = f"{self._admitted} {size}" if flag == "--max-records" else size
+        written = self._admitted if flag == "--max-records" else self._size
+        unit = "records" if flag == "--max-records" else "bytes"
+        more = f", {self.dropped} more records dropped" if self.dropped else ""
         return (
-            f"{many} written, {self.dropped} more records dropped: raise {flag}, or print less (a "
-            "map instead of lines, a predicate)"
+            f"{written} {unit} written{more}: raise {flag}, or print less (a map instead of lines, "
+            "a predicate)"
         )

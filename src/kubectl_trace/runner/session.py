@@ -31,7 +31,7 @@ from kubectl_trace.runner import (
     processes,
     shared_buffer,
 )
-from kubectl_trace.runner.output import RecordWriter, to_data
+from kubectl_trace.runner.output import KERNEL_BUFFER, RecordWriter, to_data
 from kubectl_trace.runner.output_limit import OutputLimit
 from kubectl_trace.runner.overhead import Overhead, Statistics
 from kubectl_trace.runner.semaphores import Semaphores
@@ -230,7 +230,7 @@ def _run_held(
 
 def _tell_whose(writer: RecordWriter, attempt: Attempt) -> None:
     """Which containers' lines came, where some were lost in the buffer that all of them share."""
-    lost = writer.lost.get("kernel buffer", 0)
+    lost = writer.lost.get(KERNEL_BUFFER, 0)
     containers = attempt.members.containers if attempt.members is not None else []
     if lost and len(containers) > 1 and writer.delivered_by:
         writer.add("stderr", shared_buffer.note(lost, containers, writer.delivered_by))

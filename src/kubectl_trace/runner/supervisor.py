@@ -7,6 +7,7 @@ kills it only after the grace period or when the user gives up the maps.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import selectors
 import signal
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace.errors import Exit, StartError
+from kubectl_trace.results.dialect import Output
 from kubectl_trace.results.record import Summary
 from kubectl_trace.runner import bpfmap, bpftrace, output_limit, overhead
-from kubectl_trace.runner.output import RecordWriter, to_data
+from kubectl_trace.runner.output import KERNEL_BUFFER, Given, RecordWriter, to_data
 from kubectl_trace.trace import Control, Hello, Kill, Stop
 
 if TYPE_CHECKING:
@@ -89,6 +91,7 @@ class Supervisor:
         self._grace = grace
         self._control_fd = control_fd
         self._selector = selectors.DefaultSelector()
+        self._outputs: dict[int, tuple[Lines, Callable[[list[bytes]], None]]] = {}
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
         self._reason = ""
         self._ready = False
@@ -103,10 +106,14 @@ class Supervisor:
         """Runs until bpftrace has ended and its output is read; what the summary record says."""
         assert self._child.stdout is not None
         assert self._child.stderr is not None
-        outputs = {
+        outputs = self._outputs = {
             self._child.stdout.fileno(): (Lines(), self._on_stdout),
             self._child.stderr.fileno(): (Lines(), self._on_stderr),
         }
+        os.set_blocking(self._child.stdout.fileno(), False)
+        with contextlib.suppress(OSError):
+            # Room for 50 ms of a flood: see `_interrupt`.
+            fcntl.fcntl(self._child.stdout, fcntl.F_SETPIPE_SZ, _CHUNK)
         control = Lines()
         child_fd = os.pidfd_open(self._child.pid)
         for fd in (*outputs, child_fd):
@@ -128,7 +135,10 @@ class Supervisor:
                     if self._members is not None and key.fd == self._members.fileno():
                         self._look_at_scope(self._members)
                         continue
-                    data = os.read(key.fd, _CHUNK)
+                    try:
+                        data = os.read(key.fd, _CHUNK)
+                    except BlockingIOError:  # read by `_interrupt` meanwhile
+                        continue
                     if key.fd == signals.fd:
                         self._stop("stopped")
                     elif key.fd == self._control_fd:
@@ -146,6 +156,7 @@ class Supervisor:
                 handle(lines.feed(_read_rest(fd)) + lines.feed(b""))
             for given in self._translation.rest():
                 self._writer.add_output(given)
+            self._count_lost()
             self._writer.add_rest()
             self._flush()
         os.close(child_fd)
@@ -203,6 +214,11 @@ class Supervisor:
         if isinstance(data, dict) and data["probes"] <= 0:
             self._say(["ERROR: No probes to attach"])
             self._fail(Exit.REFUSED, "bpftrace refused the program")
+
+    def _count_lost(self) -> None:
+        told = self._writer.lost.get(KERNEL_BUFFER, 0)
+        if more := self._translation.unreported(told):
+            self._writer.add_output(Given(Output("lost_events", {"events": more})))
 
     def _look_at_output(self) -> None:
         limit = self._writer.limit
@@ -308,7 +324,7 @@ class Supervisor:
         if self._overhead is not None:
             self._overhead.stopping()
         if not self._ask_to_stop():
-            self._signal(signal.SIGINT)
+            self._interrupt()
 
     def _ask_to_stop(self) -> bool:
         """Lets the program end itself, where it knows how: it gives all that it has printed."""
@@ -322,7 +338,7 @@ class Supervisor:
             found.set(0, 1)
         except OSError:
             return False
-        self._set_timer("asked", _ASKED, lambda: self._signal(signal.SIGINT))
+        self._set_timer("asked", _ASKED, self._interrupt)
         return True
 
     def _kill(self, reason: str) -> None:
@@ -331,6 +347,22 @@ class Supervisor:
         self._reason = reason
         self._killed = True
         self._signal(signal.SIGKILL)
+
+    def _interrupt(self) -> None:
+        """Lets bpftrace end as by Ctrl-C, while it has room to write.
+
+        If it waits for room, the signal makes that write fail, and nothing that it prints from then
+        on comes, maps neither (libstdc++'s std::cout over stdio, which gives up at EINTR).
+        """
+        assert self._child.stdout is not None
+        fd = self._child.stdout.fileno()
+        data = b""
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(fd, _CHUNK)
+        self._signal(signal.SIGINT)
+        if data:
+            lines, handle = self._outputs[fd]
+            handle(lines.feed(data))
 
     def _signal(self, number: signal.Signals) -> None:
         # Popen polls first, so that a PID used anew is never signalled.
@@ -343,10 +375,6 @@ class Supervisor:
             reason = "refused" if exit_code == Exit.REFUSED else "failed"
         elif self._killed:
             exit_code, message = self._after_kill(reason)
-        elif status == -signal.SIGKILL:
-            # Not by us: `bites` may know better.
-            exit_code, reason = Exit.FAILED, "failed"
-            message = "bpftrace was killed; its maps are lost"
         elif self._reason and not self._ready:
             message = "stopped before its probes were attached"
             if reason == "deadline":
@@ -358,6 +386,9 @@ class Supervisor:
             exit_code, reason = Exit.FAILED, "failed"
             how = f"status {status}" if status > 0 else signal.Signals(-status).name
             message = f"bpftrace ended with {how}"
+        elif self._translation.is_cut:
+            exit_code, reason = Exit.FAILED, "failed"
+            message = "bpftrace's output broke off: what it printed last, and its maps, are lost"
         elif reason == overhead.REASON and self._overhead is not None:
             exit_code, message = Exit.OVERHEAD, self._overhead.message
         elif reason == output_limit.CAUSE and self._writer.limit is not None:

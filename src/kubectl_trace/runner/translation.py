@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace.functions.writing import OWN_PROBES, STOPPING
-from kubectl_trace.program import maps, syntax, tags
+from kubectl_trace.program import counting, maps, syntax, tags
 from kubectl_trace.program.messages import Messages
 from kubectl_trace.results import dialect
 from kubectl_trace.results.record import MAPS
@@ -50,6 +50,7 @@ class Translation:
         self._user_text = user_text
         self._messages = Messages(plan.program, user_text, file.path, name, plan.names)
         self._prints = Prints(plan.merging) if plan.merging is not None else None
+        self._texts = self._counted = 0
         # The builtin `probe` prints an attach point as it runs.
         names = plan.names if "probe" in user_text else {}
         self._names = [(run.encode(), own.encode()) for run, own in names.items()]
@@ -92,6 +93,9 @@ class Translation:
         if isinstance(data, dict):
             if output.type == "map" and self._plan.scope and self._plan.scope.map in data:
                 return []
+            if output.type == "map" and counting.MAP in data:
+                self._counted = data[counting.MAP]
+                return []
             if output.type in MAPS and len(data) == 1 and self._calls is not None:
                 ((map_name, value),) = data.items()
                 if (calls := self._calls.map(map_name, value)) is not None:
@@ -126,7 +130,20 @@ class Translation:
         """What is left when bpftrace has ended."""
         return self._prints.rest() if self._prints is not None else []
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether what bpftrace prints last has not come: the number of its texts is there."""
+        return bool(self._plan.counts_texts and self._texts and not self._counted)
+
+    def unreported(self, reported: int) -> int:
+        """How many texts more were lost than bpftrace has told; nothing where nobody knows.
+
+        `reported`: how many events it has told.
+        """
+        return max(0, self._counted - self._texts - reported)
+
     def _printf(self, text: str) -> list[Given]:
+        self._texts += 1
         merging = self._plan.merging
         if merging is not None and self._prints is not None and (number := merging.marked(text)):
             return self._prints.marked(number)
