@@ -1,8 +1,8 @@
 """A program that counts its own texts, where bpftrace does not count all that it loses.
 
 Up to 0.17 what the kernel has no room for in a CPU's buffer is told with the next text that finds
-room there: what is lost last is not told at all. With the number of texts in a map, which nothing
-is lost of, the difference to those that came is the truth.
+room there: what is lost last is not told at all. 0.27 tells nothing. With the number of texts in a
+map, which nothing is lost of, the difference to those that came is the truth.
 """
 
 from __future__ import annotations

@@ -216,7 +216,7 @@ def prepared(
         # Of a container that has just begun, /proc/PID/exe is the runtime still.
         if each and not name.startswith(_PROC)
     }
-    counts_texts = bpftrace.is_before(release, 18)  # later ones count what they lose themselves
+    counts_texts = not bpftrace.tells_losses(release)
     return Groundwork(trace, placed, names, identities, counts_texts)
 
 

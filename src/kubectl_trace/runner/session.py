@@ -191,7 +191,12 @@ def _run_held(
             file = bpftrace.ProgramFile(attempt.plan.program.text)
             stack.callback(file.close)
             translation = Translation(
-                attempt.plan, file, trace.program, trace.program_name, reading
+                attempt.plan,
+                file,
+                trace.program,
+                trace.program_name,
+                reading,
+                room=bpftrace.untold_room(environment, release),
             )
             child = bpftrace.start(
                 binary, file, trace.bpftrace_options, trace.parameters, environment, held.fds

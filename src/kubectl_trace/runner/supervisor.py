@@ -157,6 +157,7 @@ class Supervisor:
             for given in self._translation.rest():
                 self._writer.add_output(given)
             self._count_lost()
+            self._say_full()
             self._writer.add_rest()
             self._flush()
         os.close(child_fd)
@@ -219,6 +220,15 @@ class Supervisor:
         told = self._writer.lost.get(KERNEL_BUFFER, 0)
         if more := self._translation.unreported(told):
             self._writer.add_output(Given(Output("lost_events", {"events": more})))
+
+    def _say_full(self) -> None:
+        for name in sorted(self._translation.full):
+            self._say(
+                [
+                    f"{name} is full: keys that came later are not in it, and how many is not "
+                    "known; raise BPFTRACE_MAX_MAP_KEYS (--env)"
+                ]
+            )
 
     def _look_at_output(self) -> None:
         limit = self._writer.limit

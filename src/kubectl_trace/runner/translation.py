@@ -33,6 +33,7 @@ class Translation:
         user_text: str,
         name: str,
         calls: Reading | None = None,
+        room: int = 0,
     ) -> None:
         """Begins.
 
@@ -42,6 +43,7 @@ class Translation:
             user_text: The program as it was before.
             name: What the user calls it.
             calls: Reads the calls that a program of ours prints; None: it is the user's.
+            room: A map with as many keys is full, of which bpftrace says nothing; 0: it does.
         """
         self._plan = plan
         self._calls = calls
@@ -51,6 +53,9 @@ class Translation:
         self._messages = Messages(plan.program, user_text, file.path, name, plan.names)
         self._prints = Prints(plan.merging) if plan.merging is not None else None
         self._texts = self._counted = 0
+        self._room = room
+        self.full: set[str] = set()
+        """Maps that were full: some keys may be missing."""
         # The builtin `probe` prints an attach point as it runs.
         names = plan.names if "probe" in user_text else {}
         self._names = [(run.encode(), own.encode()) for run, own in names.items()]
@@ -91,6 +96,8 @@ class Translation:
         if output.type == "printf" and isinstance(data, str):
             return self._printf(data)
         if isinstance(data, dict):
+            if output.type in ("map", "hist") and self._room:
+                self.full |= {name for name, keys in data.items() if _keys(keys) >= self._room}
             if output.type == "map" and self._plan.scope and self._plan.scope.map in data:
                 return []
             if output.type == "map" and counting.MAP in data:
@@ -133,7 +140,8 @@ class Translation:
     @property
     def is_cut(self) -> bool:
         """Whether what bpftrace prints last has not come: the number of its texts is there."""
-        return bool(self._plan.counts_texts and self._texts and not self._counted)
+        prints = "print_maps_on_exit" not in self._user_text
+        return bool(self._plan.counts_texts and prints and self._texts and not self._counted)
 
     def unreported(self, reported: int) -> int:
         """How many texts more were lost than bpftrace has told; nothing where nobody knows.
@@ -163,3 +171,8 @@ class Translation:
         if "filename" in data:
             result["filename"] = self._name
         return result
+
+
+def _keys(value: object) -> int:
+    """How many keys a map has; 0: it is not by key."""
+    return len(value) if isinstance(value, dict) else 0
