@@ -54,7 +54,8 @@ Examples:
 Exit codes:
   0 done; 1 failed; 2 usage; 3 target or trace not found; 4 not allowed; 5 could not be started;
   6 bpftrace refused the program; 7 cut short by the deadline without maps;
-  8 something was lost (--strict); 130 given up (Ctrl-C before the start, or twice)
+  8 something was lost (--strict); 9 its probes cost too much (--max-overhead);
+  130 given up (Ctrl-C before the start, or twice)
 
 `kubectl trace VERB --help` says more. All verbs take kubectl's connection flags (`kubectl options`).
 """
