@@ -17,6 +17,8 @@ from .command import BIN, environment, start, trace
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from .cluster import Pod
+
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="bpftrace needs root")
 
 CALLS = 100_000
@@ -224,7 +226,7 @@ def test_stats_say_what_each_probe_has_cost(generator: Generator) -> None:
     assert 5 < enter["average_ns"] < 20_000
     assert 0 < enter["share"] <= cost["share"] < 200
     assert probes["tracepoint:syscalls:sys_exit_getppid"]["hits"] >= CALLS
-    assert probes[f"uprobe:/bin/bash:readline"]["hits"] == 0
+    assert probes["uprobe:/bin/bash:readline"]["hits"] == 0
     assert cost["bpftrace_cpu"] > 0
     assert cost["runner_cpu"] > 0
 
@@ -237,6 +239,24 @@ def test_stats_are_a_table_for_people() -> None:
     assert lines[head].split() == ["PROBE", "HITS", "AVERAGE", "NS", "CPU"]
     assert lines[head + 1].startswith("interval:ms:100 ")
     assert "CPU time of bpftrace" in lines[head + 3]
+
+
+def test_a_runner_that_needs_more_memory_than_it_may_have_says_so(node: str) -> None:
+    # The kernel kills the runner, or bpftrace.
+    program = "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }"
+    result = trace("run", node, "-a", "--memory", "32Mi", "--deadline", "20s", "-e", program)
+    assert result.code == 1, result
+    assert "was killed: it needed more than --memory 32Mi; its maps " in result.stderr
+
+
+def test_stats_of_a_pod_are_told_by_a_runner_with_one_more_capability(nginx: Pod) -> None:
+    program = "uprobe:/usr/sbin/nginx:ngx_event_accept { @ = count(); }"
+    words = ("--stats", "--deadline", "2s", "-o", "json", "-e", program)
+    result = trace("run", f"pod/{nginx.name}", "-a", *words)
+    (cost,) = _of(_records(result.stdout), "cost")
+    probes = [each["probe"] for each in cost["probes"]]
+    assert "uprobe:/usr/sbin/nginx:ngx_event_accept" in probes
+    assert cost["bpftrace_cpu"] > 0
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _MAX_BYTES = "256Mi"
-"""Of results a node, unless somebody says: at a flood's 10 to 15 MB a second, some 20 seconds."""
+"""Of results a node, unless somebody says: of a flood some six million lines, a minute's worth."""
 _MAX_OVERHEAD = 20.0
 """Percent of one CPU, unless somebody says."""
 

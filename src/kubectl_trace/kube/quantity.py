@@ -52,11 +52,3 @@ def amount(text: str) -> str:
     if quantity(text) <= 0:
         raise UsageError(f"{text!r} is nothing at all; write more than 0")
     return text
-
-
-def in_binary(size: int) -> str:
-    """A number of bytes as a quantity, as short as it can be told exactly."""
-    for name in ("Gi", "Mi", "Ki"):
-        if size and size % _SUFFIXES[name] == 0:
-            return f"{size // int(_SUFFIXES[name])}{name}"
-    return str(size)

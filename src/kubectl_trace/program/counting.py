@@ -43,13 +43,14 @@ class _InsideExpressionError(Exception):
 
 def _edits(nodes: Tree) -> Iterator[Edit]:
     """Raises _InsideExpressionError: a printf is not a statement of its own."""
-    pending = [nodes]  # no recursion: brackets may be nested as deep as anyone likes
+    # No recursion: brackets may be nested as deep as anyone likes.
+    pending: list[tuple[Tree, bool]] = [(nodes, True)]
     while pending:
-        begins = True
-        for node in pending.pop():
+        children, begins = pending.pop()
+        for node in children:
             if isinstance(node, Group):
-                pending.append(node.children)
                 begins = node.bracket == "{"
+                pending.append((node.children, begins))
             elif node.kind not in ("space", "comment"):
                 if node.kind == "word" and node.text == "printf":
                     if not begins:

@@ -49,8 +49,8 @@ def throttling_note(bites: Bites, seconds: float, cpu: str) -> str:
     if bites.throttled < max(_LEAST, _SHARE * seconds):
         return ""
     return (
-        f"the runner was throttled for {min(bites.throttled, seconds):.1f} s of {seconds:.0f} s by --cpu {cpu}; "
-        "events may have been lost, and maps come late: raise it, or trace less"
+        f"the runner was throttled for {min(bites.throttled, seconds):.1f} s of {seconds:.0f} s by "
+        f"--cpu {cpu}; events may have been lost, and maps come late: raise it, or trace less"
     )
 
 
