@@ -239,7 +239,11 @@ def _traced(pid: int, function: str, case: _Case, path: str, folder: Path) -> It
     messages = folder / "messages"
     with (folder / "output").open("wb") as stdout, messages.open("wb") as stderr:
         process = subprocess.Popen(
-            [cluster.COMMAND, "calls", f"local/{pid}", function, *case.flags],
+            # Not watched: the kernel's statistics have a cost of their own.
+            [
+                *(cluster.COMMAND, "calls", f"local/{pid}", function),
+                *("--max-overhead=none", "--max-bytes=0", *case.flags),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=stdout,
             stderr=stderr,

@@ -8,7 +8,8 @@ TraceError                1  failed
 ├── RefusedError          6  bpftrace refused the program
 └── DeadlineError         7  cut short by the deadline, without maps
 
-With --strict, 8: something was lost. By Ctrl-C, 130: the trace, or its maps, were given up.
+With --strict, 8: something was lost. 9: the probes cost more than --max-overhead. By Ctrl-C, 130:
+the trace, or its maps, were given up.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ class Exit(IntEnum):
     REFUSED = 6
     DEADLINE = 7
     LOST = 8
+    OVERHEAD = 9
     GIVEN_UP = 130  # 128 + SIGINT, as shells say it
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 4
+PROTOCOL = 5
 """Changes when a client and a runner of different versions would misunderstand each other."""
 
 HEARTBEAT = 5.0
@@ -66,6 +66,24 @@ class Calls(msgspec.Struct, frozen=True, omit_defaults=True):
     """Nothing is traced: the program is shown, as a person would run it."""
 
 
+class Limits(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What a runner keeps within, and what it says of that."""
+
+    records: int = 0
+    """Records of the program's that are written; 0: any number."""
+    bytes: int = 0
+    """Bytes of results that are written; 0: any number."""
+    overhead: float = 0
+    """Percent of one CPU that the program's probes may take; 0: any share."""
+    statistics: bool = False
+    """What each probe has cost is told at the end."""
+    needs_statistics: bool = False
+    """The user asked for what takes the kernel's statistics: without them nothing begins."""
+    memory: str = ""
+    """What the runner's container may use, as a quantity of Kubernetes; empty: not limited."""
+    cpu: str = ""
+
+
 class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     """One run of a program, as a runner needs to know it."""
 
@@ -101,6 +119,7 @@ class Trace(msgspec.Struct, frozen=True, omit_defaults=True):
     """Seconds after which the runner stops the program and collects its maps."""
     grace: float = 120
     """Seconds that the program gets to detach and print its maps once it was told to stop."""
+    limits: Limits = Limits()
     attached: bool = False
     """The trace belongs to a client, and ends with it."""
     silence: float = 0

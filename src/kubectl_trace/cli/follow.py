@@ -153,6 +153,9 @@ def follow(
     except BrokenPipeError:
         silence_stdout()
         return Exit.DONE
+    except KeyboardInterrupt:
+        silence_stdout()  # what could not be written yet would be waited for
+        raise
     finally:
         follower.leave()
         for text in source.close():
@@ -256,15 +259,16 @@ class _Follower:
             if count:  # the trace was stopping by itself
                 self._tell(_COLLECTING)
         elif isinstance(self._said, Stop):
-            self._tell("giving up the maps")
             self._stop(Kill(), PATIENCE)
+            self._tell("giving up the maps")
         else:
             raise KeyboardInterrupt
 
     def _ask_to_stop(self, *, told: bool = False) -> None:
+        # First: who has read the words may press Ctrl-C again before they are all written.
+        self._stop(Stop(), self._grace + PATIENCE)
         if not told:
             self._tell(_COLLECTING)
-        self._stop(Stop(), self._grace + PATIENCE)
 
     def _stop(self, message: Stop | Kill, patience: float) -> None:
         self._said = message

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace._version import __version__
+from kubectl_trace.cli import limits
 from kubectl_trace.cli.arguments import complain, note
 from kubectl_trace.errors import Exit, NotFoundError, TraceError, UsageError
 
@@ -348,6 +349,7 @@ def _job_options(arguments: argparse.Namespace, cluster: Cluster, targets: Targe
         fetch_headers=arguments.fetch_headers,
         headers_mirror=arguments.headers_mirror,
         privileged=arguments.privileged,
+        statistics=limits.needs_statistics(arguments),
     )
 
 

@@ -13,6 +13,7 @@ from kubectl_trace.errors import Exit, TraceError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType
+    from typing import TextIO
 
 VERBS = {
     "run": "run a bpftrace program on nodes or in pods",
@@ -54,7 +55,8 @@ Examples:
 Exit codes:
   0 done; 1 failed; 2 usage; 3 target or trace not found; 4 not allowed; 5 could not be started;
   6 bpftrace refused the program; 7 cut short by the deadline without maps;
-  8 something was lost (--strict); 130 given up (Ctrl-C before the start, or twice)
+  8 something was lost (--strict); 9 its probes cost too much (--max-overhead);
+  130 given up (Ctrl-C before the start, or twice)
 
 `kubectl trace VERB --help` says more. All verbs take kubectl's connection flags (`kubectl options`).
 """
@@ -62,6 +64,7 @@ Exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command line; the exit code."""
+    sys.stdout = _buffered(sys.stdout)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
@@ -78,6 +81,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(Exit.FAILED)
     except KeyboardInterrupt:
         return int(Exit.GIVEN_UP)
+
+
+def _buffered(stream: TextIO) -> TextIO:
+    """A stream that writes all that it is given, whatever interrupts it.
+
+    With PYTHONUNBUFFERED or -u Python's own writes once: of a write that a signal interrupts, such
+    as Ctrl-C while a pipe is full, only the beginning is written.
+    """
+    raw = getattr(stream, "buffer", None)
+    if not isinstance(raw, io.RawIOBase):
+        return stream
+    return io.TextIOWrapper(
+        io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, write_through=True
+    )
 
 
 def _main(argv: list[str]) -> int:

@@ -17,11 +17,17 @@ if TYPE_CHECKING:
 _MANY_PROBES = 50
 """Probes from which on detaching takes seconds: an RCU grace period, some 70 ms, each."""
 
-ABOUT = frozenset({"start", "scope", "ready", "stopping", "stderr", "summary", "note"})
+ABOUT = frozenset({"start", "scope", "ready", "stopping", "stderr", "cost", "summary", "note"})
 """Types of results about the run rather than of the program."""
 
 ERRORS = frozenset({"lost_events", "helper_error", "runtime_error", "errorf", "warnf"})
 """Types that bpftrace prints on stderr."""
+
+_STOPPING = {
+    "deadline": "the deadline is over, collecting maps",
+    "output limit": "the output limit is reached, collecting maps",
+    "overhead": "the probes cost too much, collecting maps",
+}
 
 _REMEMBERED = 1000  # messages
 
@@ -93,7 +99,8 @@ class Report:
         several = len(account.nodes) > 1
         for name, node in account.nodes.items():
             if node.message and not (several and node.exit):  # those were told when they failed
-                complain(f"{name}: {node.message}" if several else node.message)
+                tell = complain if node.exit else note
+                tell(f"{name}: {node.message}" if several else node.message)
         records = "1 record" if account.delivered == 1 else f"{account.delivered} records"
         nodes = f" from {len(account.nodes)} nodes" if several else ""
         missing = ", ".join(account.missing)
@@ -124,8 +131,10 @@ class Report:
             self._on_ready(result.node)
         elif result.type == "scope":
             self._on_scope(result)
-        elif result.type == "stopping" and result.data["reason"] == "deadline":
-            self.notice("the deadline is over, collecting maps")
+        elif result.type == "stopping" and result.data["reason"] in _STOPPING:
+            self.notice(_STOPPING[result.data["reason"]])
+        elif result.type == "cost":
+            self._on_cost(result)
 
     def _is_news(self, text: str, node: str) -> bool:
         """Whether no other node has said it before."""
@@ -182,6 +191,12 @@ class Report:
                 container = f"container {each['container']} of pod {each['pod']}"
                 self.say(f"{container} {verb} the scope", result.node)
 
+    def _on_cost(self, result: Result) -> None:
+        from kubectl_trace.cli.cost_table import lines
+
+        for line in lines(result.data):
+            self.say(line, result.node)
+
     def _draw_progress(self) -> None:
         if not self._shows_progress or self._begun or not self._waiting:
             return
@@ -209,7 +224,8 @@ def error_text(result: Result) -> str:
     helper = (
         f" (helper {data['helper']}, retcode {data.get('retcode')})" if "helper" in data else ""
     )
-    return f"{where}: {said}{helper}" if where else f"{said}{helper}"
+    again = f", {data['events']} times more" if "events" in data else ""
+    return f"{where}: {said}{helper}{again}" if where else f"{said}{helper}{again}"
 
 
 def _causes(lost: dict[str, int]) -> str:

@@ -6,6 +6,7 @@ import uuid
 from typing import TYPE_CHECKING
 
 from kubectl_trace._version import __version__
+from kubectl_trace.cli import limits
 from kubectl_trace.cli.arguments import FORMATS, duration, note
 from kubectl_trace.errors import UsageError
 from kubectl_trace.image import IMAGE
@@ -68,7 +69,7 @@ def view_flags(parser: Parser) -> None:
 
 
 def running_flags(parser: Parser) -> None:
-    """Adds how long a trace may take."""
+    """Adds how long a trace may take, and how much."""
     add = parser.add_argument_group("running").add_argument
     add("--deadline", type=duration, default=3600.0, metavar="TIME", help="stop after (1h)")
     add(
@@ -79,6 +80,7 @@ def running_flags(parser: Parser) -> None:
         help="how long bpftrace may take to detach and print its maps (2m)",
     )
     add("--timeout", type=duration, default=120.0, metavar="TIME", help="wait for the start (2m)")
+    limits.flags(parser)
 
 
 def object_flags(parser: Parser) -> None:
@@ -142,7 +144,10 @@ def check(arguments: argparse.Namespace, targets: Targets) -> None:
     if not has_containers and arguments.process_selector:
         raise UsageError(f"--process-selector chooses a process of a container; {targets} has none")
     if targets.is_local:
-        for name in ("reason", "patch", "fetch_headers", "target_namespace", "image_pull_secret"):
+        for name in (
+            *("reason", "patch", "fetch_headers", "target_namespace", "image_pull_secret"),
+            *("memory", "cpu"),
+        ):
             if getattr(arguments, name):
                 raise UsageError(f"--{name.replace('_', '-')} means nothing for {targets}")
     if arguments.process_selector:
@@ -205,6 +210,7 @@ def trace(arguments: argparse.Namespace, targets: Targets, *, scope: bool, attac
         refresh=_REFRESH if arguments.watch else 0,
         deadline=arguments.deadline,
         grace=arguments.deadline_grace_period,
+        limits=limits.limits(arguments, is_local=targets.is_local),
         attached=attached,
         silence=SILENCE if attached and not targets.is_local else 0,
         protocol=PROTOCOL,

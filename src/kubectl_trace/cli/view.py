@@ -141,7 +141,9 @@ class View:
     def _on_end(self, event: Ended, now: float) -> None:
         account = self.ended[event.node] = self._accountant.ended(event)
         self._error = self._error or event.error
-        self._show(self._merger.ended(event.node, now, complete=account.exit == Exit.DONE))
+        self._show(
+            self._merger.ended(event.node, now, complete=account.exit in (Exit.DONE, Exit.OVERHEAD))
+        )
         self._printer.flush()
         if account.exit != Exit.DONE:
             self._report.failed(event.node, account)

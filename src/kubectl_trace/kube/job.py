@@ -10,6 +10,7 @@ import msgspec
 
 from kubectl_trace.image import IMAGE
 from kubectl_trace.kube import audit
+from kubectl_trace.kube.quantity import quantity
 
 if TYPE_CHECKING:
     from kubectl_trace.kube.client import Object
@@ -32,6 +33,9 @@ ANNOTATION_TIMEOUT = "iovisor.org/kubectl-trace-timeout"
 
 _ID_LENGTH = 36  # a UUID's characters
 
+MEMORY, CPU = "1Gi", "1"
+"""What a runner may use, if nobody says."""
+
 CONTAINER = "kubectl-trace"
 INIT_CONTAINER = "kubectl-trace-init"
 
@@ -45,6 +49,9 @@ _POLICY_FOLDER = "/policy"
 # What bpftrace 0.23 needs to attach, read /proc/PID/exe of other users' processes and name kernel
 # symbols (capabilities(7); BPF and PERFMON: Linux 5.8).
 CAPABILITIES = ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYSLOG"]
+
+_NEEDED = {"cpu": "50m", "memory": "100Mi"}
+"""What a node must have free for a runner; never more than its limits."""
 
 _START_ALLOWANCE = 600
 """Seconds that the Job's own deadline, the last resort, allows for pulling the image."""
@@ -71,6 +78,9 @@ class JobOptions:
     fetch_headers: bool = False
     headers_mirror: str = ""
     privileged: bool = False
+    statistics: bool = False
+    """The runner may switch on the kernel's statistics of BPF programs (BPF_ENABLE_STATS), which
+    takes CAP_SYS_ADMIN."""
 
 
 def name_of(trace_id: str, node: str = "") -> str:
@@ -186,10 +196,7 @@ def _pod_spec(trace: Trace, name: str, node: str, options: JobOptions) -> Object
         # The client's messages come this way. It stays open (stdinOnce) for a client that comes
         # back: its connections end whenever an API server or a kubelet does.
         "stdin": True,
-        "resources": {
-            "requests": {"cpu": "50m", "memory": "100Mi"},
-            "limits": {"cpu": "1", "memory": "1Gi"},
-        },
+        "resources": _resources(trace),
         "securityContext": _security_context(options),
         "volumeMounts": [
             {"name": "trace", "mountPath": _TRACE_FOLDER, "readOnly": True},
@@ -228,6 +235,12 @@ def _from_field(name: str, path: str) -> Object:
     return {"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}}
 
 
+def _resources(trace: Trace) -> Object:
+    limits = {"cpu": trace.limits.cpu or CPU, "memory": trace.limits.memory or MEMORY}
+    requests = {name: min(_NEEDED[name], limits[name], key=quantity) for name in limits}
+    return {"requests": requests, "limits": limits}
+
+
 def _security_context(options: JobOptions) -> Object:
     if options.privileged:
         return {"privileged": True, "runAsUser": 0}
@@ -235,7 +248,10 @@ def _security_context(options: JobOptions) -> Object:
         "runAsUser": 0,
         "allowPrivilegeEscalation": False,
         "readOnlyRootFilesystem": True,
-        "capabilities": {"drop": ["ALL"], "add": CAPABILITIES},
+        "capabilities": {
+            "drop": ["ALL"],
+            "add": [*CAPABILITIES, *(["SYS_ADMIN"] if options.statistics else [])],
+        },
         # Where SELinux confines containers, a confined one may not use BPF.
         "seLinuxOptions": {"type": "spc_t"},
     }

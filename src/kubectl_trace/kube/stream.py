@@ -466,15 +466,26 @@ def init_log(client: Client, pod: Object) -> str:
         return ""
 
 
+def _memory_limit(pod: Object) -> str:
+    """What the runner may use, as its pod says."""
+    for container in pod.get("spec", {}).get("containers", ()):
+        if container["name"] == jobs.CONTAINER:
+            return str(container.get("resources", {}).get("limits", {}).get("memory", "?"))
+    return "?"
+
+
 def _no_summary(pod: Object) -> TraceError:
     terminated = traces.runner_state(pod).get("terminated", {})
     reason = terminated.get("reason", "unknown")
     message = terminated.get("message", "")
+    if reason == "OOMKilled":
+        return TraceError(
+            f"the runner was killed: it needed more than --memory {_memory_limit(pod)}; its maps "
+            "and its last records are lost (raise it, or keep fewer map keys)"
+        )
     text = f"the runner ended without a summary: {reason}"
     if terminated.get("exitCode") is not None:
         text += f", exit code {terminated['exitCode']}"
-    if reason == "OOMKilled":
-        text += " (raise the memory limit with --patch, or keep fewer map keys)"
     return (
         StartError(text)
         if terminated.get("exitCode") == 128

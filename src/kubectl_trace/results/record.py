@@ -2,8 +2,9 @@
 
 Types of the runner's own: `start` (versions, kernel, containers), `scope` (containers that came
 and went), `ready` (all probes are attached), `stopping` (why), `stderr` (bpftrace's messages),
-`program` (as it would run, with the reasons) and `summary` (exit code, reason, loss account). All
-other types are bpftrace's (`printf`, `map`, `hist`, ...), with its data.
+`program` (as it would run, with the reasons), `cost` (of each probe, with --stats) and `summary`
+(exit code, reason, loss account). All other types are bpftrace's (`printf`, `map`, `hist`, ...),
+with its data.
 """
 
 from __future__ import annotations
@@ -112,6 +113,32 @@ class ScopeChange(msgspec.Struct, frozen=True):
     left: tuple[Member, ...] = ()
 
 
+class ProbeCost(msgspec.Struct, frozen=True):
+    """What one probe has cost its node."""
+
+    probe: str
+    """As the user wrote it; where that can't be told, those that it may be."""
+    hits: int
+    average_ns: float
+    """Nanoseconds a hit, of the BPF program; what the kernel needs to get there is not in it."""
+    share: float
+    """Percent of one CPU."""
+
+
+class Cost(msgspec.Struct, frozen=True):
+    """The data of a `cost` record: what a trace has cost its node while its probes were there."""
+
+    seconds: float
+    probes: tuple[ProbeCost, ...]
+    """The costliest first."""
+    share: float
+    """Percent of one CPU, all probes together."""
+    runner_cpu: float
+    """Seconds of CPU time that the runner took, attaching and detaching included."""
+    bpftrace_cpu: float
+    """The same of bpftrace."""
+
+
 class Summary(msgspec.Struct, frozen=True):
     """The data of the `summary` record, a runner's last."""
 
@@ -125,7 +152,7 @@ class Summary(msgspec.Struct, frozen=True):
     delivered: int = 0
     """Records of bpftrace's own, each printf counted."""
     lost: dict[str, int] = {}
-    """Lost events by cause: `kernel buffer`, `map full`."""
+    """Lost events by cause: `kernel buffer`, `map full`, `rate limit`, `output limit`."""
 
 
 _Histograms = dict[str, list[Bucket] | dict[str, list[Bucket]]]

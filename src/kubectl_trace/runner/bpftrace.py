@@ -66,6 +66,16 @@ def is_before(release: str, minor: int) -> bool:
     return bool(found and int(found[1]) < minor)
 
 
+def tells_losses(release: str) -> bool:
+    """Whether it tells the number of all texts that it has lost.
+
+    0.17 reads a perf buffer a CPU and tells what was lost before the next text that came (see
+    `program.counting`); from 0.18 on a counter in the kernel is told (seen with 0.23.2). 0.27.1
+    tells nothing, and it is not known since when.
+    """
+    return not is_before(release, 18) and is_before(release, 24)
+
+
 def _is_old(release: str) -> bool:
     """Whether it is older than 0.20, which gave names anew."""
     return is_before(release, 20)
@@ -80,6 +90,19 @@ def with_more_map_keys(env: Mapping[str, str], release: str, times: int) -> dict
     if old in env or new in env:
         return dict(env)
     return {**env, old if _is_old(release) else new: str(_MAP_KEYS * times)}
+
+
+def untold_room(env: Mapping[str, str], release: str) -> int:
+    """How many keys a map has room for, if bpftrace does not tell when it is full; else 0.
+
+    Before 0.20 it tells of helpers' errors only with -k.
+    """
+    if not _is_old(release):
+        return 0
+    try:
+        return int(env.get("BPFTRACE_MAP_KEYS_MAX", _MAP_KEYS))
+    except ValueError:
+        return 0  # bpftrace says what it thinks of that
 
 
 def start(

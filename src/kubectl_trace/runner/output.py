@@ -5,17 +5,21 @@ from __future__ import annotations
 import errno
 import os
 import time
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from kubectl_trace.results.record import Record, encode
+from kubectl_trace.runner import output_limit
+from kubectl_trace.runner.repeated import Repeated
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kubectl_trace.results import dialect
+    from kubectl_trace.runner.output_limit import OutputLimit
 
 # Texts, or calls, joined into one record. The log path costs per line, but the kubelet's and the
 # runtime's buffers want lines of moderate length.
@@ -23,6 +27,12 @@ _JOINED = 1000
 
 # What bpftrace says about itself.
 _NO_RESULTS = frozenset({"attached_probes", "lost_events", "helper_error", "rate_limit"})
+
+# Each is told at once, and after that once a second.
+_REPEATED = frozenset({"lost_events", "helper_error"})
+
+KERNEL_BUFFER = "kernel buffer"
+"""Why most events are lost: there was no room for them in the buffer that bpftrace reads."""
 
 # Many of these make one record.
 _JOINABLE = frozenset({"printf", "call"})
@@ -50,7 +60,12 @@ class RecordWriter:
         self._joined_type = ""
         self._joined: list[Any] = []
         self._containers: list[int] = []
+        self._repeated = Repeated()
+        self.limit: OutputLimit | None = None
+        """What may be written of results; None: everything."""
         self.delivered = 0
+        self.delivered_by: Counter[int] = Counter()
+        """Texts and calls by their containers' numbers."""
         self.lost: dict[str, int] = {}
 
     def add(self, kind: str, data: Any) -> bytes:
@@ -62,9 +77,13 @@ class RecordWriter:
         """Queues one record of bpftrace's; consecutive texts or calls are joined."""
         output = given.output
         if output.type not in _NO_RESULTS and output.data not in ({}, []):
+            if self.limit is not None and not self.limit.admits(output.type, output.data):
+                self._count(output_limit.CAUSE, 1)
+                return
             self.delivered += 1
         data, container = output.data, given.container
         if output.type in _JOINABLE and not isinstance(data, list) and isinstance(container, int):
+            self.delivered_by[container] += 1
             if output.type != self._joined_type or len(self._joined) >= _JOINED:
                 self._join()
             self._joined_type = output.type
@@ -72,13 +91,23 @@ class RecordWriter:
             self._containers.append(container)
             return
         if output.type == "lost_events" and isinstance(output.data, dict):
-            self._count("kernel buffer", output.data.get("events", 0))
+            self._count(KERNEL_BUFFER, output.data.get("events", 0))
         if output.type == "rate_limit" and isinstance(output.data, dict):
             self._count("rate limit", output.data.get("events", 0))
         if output.type == "helper_error" and _is_map_full(output.data):
             self._count("map full", 1)
+        if output.type in _REPEATED and isinstance(output.data, dict):
+            told = self._repeated.take(output.type, output.data, self._clock())
+            if told is not None:
+                self.add(output.type, told)
+            return
         self._join()
         self._append(output.type, output.data, given.container, given.print)
+
+    def add_rest(self) -> None:
+        """Queues what was held back."""
+        for kind, told in self._repeated.rest():
+            self.add(kind, told)
 
     def flush(self) -> None:
         """Writes what is queued; blocks while the reader is slow.

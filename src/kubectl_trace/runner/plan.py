@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 
 from kubectl_trace.binary import golang, unwinding
 from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageError
-from kubectl_trace.program import attach, prepare, scope, syntax
+from kubectl_trace.program import attach, counting, prepare, scope, syntax
 from kubectl_trace.program.tokens import ProgramError
 from kubectl_trace.runner import bpftrace, files
+from kubectl_trace.runner.cost import Point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -46,6 +47,27 @@ class Plan:
     merging: Merging | None = None
     """None: the maps come as bpftrace prints them."""
 
+    @property
+    def counts_texts(self) -> bool:
+        """Whether its texts are counted in a map."""
+        return counting.MAP in self.program.text
+
+    @property
+    def points(self) -> list[Point]:
+        """Its attach points, as they run and as the user wrote them."""
+        program = syntax.parse(self.program.text)
+        return [
+            Point(text, self._as_written(text))
+            for probe in program.probes
+            for point in probe.attach_points
+            for text in [":".join(part.text for part in point.parts)]
+        ]
+
+    def _as_written(self, text: str) -> str:
+        for run, own in self.names.items():
+            text = text.replace(run, own)
+        return text
+
 
 @dataclass(frozen=True)
 class Groundwork:
@@ -56,6 +78,8 @@ class Groundwork:
     names: Mapping[str, str]
     files: Mapping[str, frozenset[Identity]] = field(default_factory=dict)
     """Names in attach points, and which files probes attach to."""
+    counts_texts: bool = False
+    """Its texts are to be counted (see `program.counting`)."""
 
     @cached_property
     def syntax(self) -> syntax.Program:
@@ -109,9 +133,9 @@ class Groundwork:
         """
         merging = self.merging
         if merging is None:
-            return Plan(self.program, self.names)
+            return Plan(self._counted(self.program), self.names)
         with self._refusals():
-            program = prepare.merged(self.program, merging)
+            program = self._counted(prepare.merged(self.program, merging))
         return Plan(program, self.names, hidden_probes=merging.hidden_probes, merging=merging)
 
     def limited(self, limit: Scope) -> Plan:
@@ -122,11 +146,14 @@ class Groundwork:
         """
         merging = self.merging
         with self._refusals():
-            program = prepare.limited(self.program, limit, merging)
+            program = self._counted(prepare.limited(self.program, limit, merging))
         hidden = scope.hidden_probes(self.syntax, limit)
         if merging is not None:
             hidden += merging.hidden_probes
         return Plan(program, self.names, limit, hidden, merging)
+
+    def _counted(self, program: Rewritten) -> Rewritten:
+        return counting.counted(program) if self.counts_texts else program
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -189,7 +216,8 @@ def prepared(
         # Of a container that has just begun, /proc/PID/exe is the runtime still.
         if each and not name.startswith(_PROC)
     }
-    return Groundwork(trace, placed, names, identities)
+    counts_texts = not bpftrace.tells_losses(release)
+    return Groundwork(trace, placed, names, identities, counts_texts)
 
 
 def has_kernel_types(environment: Mapping[str, str]) -> bool:

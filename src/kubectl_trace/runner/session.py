@@ -21,17 +21,29 @@ from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError
 from kubectl_trace.program.merging import CONTAINER, sets_map_keys
 from kubectl_trace.program.tokens import Lines
 from kubectl_trace.results.record import Map, Print, Start, Summary
-from kubectl_trace.runner import attempts, bpftrace, files, leftovers, plan, processes
-from kubectl_trace.runner.output import RecordWriter, to_data
+from kubectl_trace.runner import (
+    attempts,
+    bites,
+    bpftrace,
+    files,
+    leftovers,
+    plan,
+    processes,
+    shared_buffer,
+)
+from kubectl_trace.runner.output import KERNEL_BUFFER, RecordWriter, to_data
+from kubectl_trace.runner.output_limit import OutputLimit
+from kubectl_trace.runner.overhead import Overhead, Statistics
 from kubectl_trace.runner.semaphores import Semaphores
 from kubectl_trace.runner.supervisor import Supervisor, summary_record
 from kubectl_trace.runner.translation import Translation
-from kubectl_trace.trace import Container, Trace
+from kubectl_trace.trace import Container, Limits, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from kubectl_trace.program.merging import Merging
+    from kubectl_trace.runner.attempts import Attempt
     from kubectl_trace.runner.plan import Groundwork, Plan
     from kubectl_trace.runner.processes import Process
 
@@ -84,15 +96,41 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
     # Each container in scope is held by file descriptors.
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    writer.limit = OutputLimit(trace.limits)
+    begun = time.monotonic()
     with (
         contextlib.closing(files.Held()) as held,
         contextlib.closing(Semaphores()) as semaphores,
+        contextlib.closing(Statistics(trace.limits if trace.traces else Limits())) as statistics,
     ):
-        return _run_held(trace, writer, stdin, held, semaphores)
+        summary = _run_held(trace, writer, stdin, held, semaphores, statistics)
+    return _with_bites(trace, summary, writer, time.monotonic() - begun)
+
+
+def _with_bites(trace: Trace, summary: Summary, writer: RecordWriter, seconds: float) -> Summary:
+    """What the limits of the runner's container did to it, told."""
+    limits = trace.limits
+    if not (limits.memory and limits.cpu):
+        return summary
+    bitten = bites.read()
+    if note := bites.throttling_note(bitten, seconds, limits.cpu):
+        writer.add("stderr", note)
+    if summary.exit == Exit.FAILED and bitten.killed:
+        message = (
+            f"bpftrace was killed: it needed more than --memory {limits.memory}; its maps are lost "
+            "(raise it, or keep fewer map keys)"
+        )
+        return msgspec.structs.replace(summary, message=message)
+    return summary
 
 
 def _run_held(
-    trace: Trace, writer: RecordWriter, stdin: int, held: files.Held, semaphores: Semaphores
+    trace: Trace,
+    writer: RecordWriter,
+    stdin: int,
+    held: files.Held,
+    semaphores: Semaphores,
+    statistics: Statistics,
 ) -> Summary:
     binary = bpftrace.find()
     leftovers.remove_all()  # of runners that were killed
@@ -156,7 +194,12 @@ def _run_held(
             file = bpftrace.ProgramFile(attempt.plan.program.text)
             stack.callback(file.close)
             translation = Translation(
-                attempt.plan, file, trace.program, trace.program_name, reading
+                attempt.plan,
+                file,
+                trace.program,
+                trace.program_name,
+                reading,
+                room=bpftrace.untold_room(environment, release),
             )
             child = bpftrace.start(
                 binary, file, trace.bpftrace_options, trace.parameters, environment, held.fds
@@ -174,8 +217,10 @@ def _run_held(
                 deadline=end - time.monotonic(),
                 grace=trace.grace,
                 control_fd=stdin,
+                overhead=Overhead(statistics, attempt.plan.points, writer),
             )
             summary = supervisor.run()
+            _tell_whose(writer, attempt)
             leftovers.remove(child.pid)
         if summary.exit != Exit.REFUSED or not translation.hidden_errors:
             for text in supervisor.held_back or ():
@@ -188,6 +233,14 @@ def _run_held(
             + "; no tracefs here (mount -t tracefs none /sys/kernel/tracing), tracepoints need it",
         )
     return summary
+
+
+def _tell_whose(writer: RecordWriter, attempt: Attempt) -> None:
+    """Which containers' lines came, where some were lost in the buffer that all of them share."""
+    lost = writer.lost.get(KERNEL_BUFFER, 0)
+    containers = attempt.members.containers if attempt.members is not None else []
+    if lost and len(containers) > 1 and writer.delivered_by:
+        writer.add("stderr", shared_buffer.note(lost, containers, writer.delivered_by))
 
 
 def _check_libraries() -> None:

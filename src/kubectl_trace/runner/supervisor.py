@@ -7,6 +7,7 @@ kills it only after the grace period or when the user gives up the maps.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import selectors
 import signal
@@ -16,9 +17,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace.errors import Exit, StartError
+from kubectl_trace.results.dialect import Output
 from kubectl_trace.results.record import Summary
-from kubectl_trace.runner import bpfmap, bpftrace
-from kubectl_trace.runner.output import RecordWriter, to_data
+from kubectl_trace.runner import bpfmap, bpftrace, output_limit, overhead
+from kubectl_trace.runner.output import KERNEL_BUFFER, Given, RecordWriter, to_data
 from kubectl_trace.trace import Control, Kill, Scope, Stop
 
 if TYPE_CHECKING:
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kubectl_trace.runner.members import Members
+    from kubectl_trace.runner.overhead import Overhead
     from kubectl_trace.runner.translation import Translation
 
 _SCOPE_MAP_PERIOD = 0.002  # seconds
@@ -70,8 +73,10 @@ class Supervisor:
         deadline: float,
         grace: float,
         control_fd: int | None = 0,
+        overhead: Overhead | None = None,
     ) -> None:
         self._child = child
+        self._overhead = overhead
         self._writer = writer
         self._translation = translation
         self._members = members
@@ -84,6 +89,7 @@ class Supervisor:
         self._grace = grace
         self._control_fd = control_fd
         self._selector = selectors.DefaultSelector()
+        self._outputs: dict[int, tuple[Lines, Callable[[list[bytes]], None]]] = {}
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
         self._reason = ""
         self._ready = False
@@ -97,10 +103,14 @@ class Supervisor:
         """Runs until bpftrace has ended and its output is read; what the summary record says."""
         assert self._child.stdout is not None
         assert self._child.stderr is not None
-        outputs = {
+        outputs = self._outputs = {
             self._child.stdout.fileno(): (Lines(), self._on_stdout),
             self._child.stderr.fileno(): (Lines(), self._on_stderr),
         }
+        os.set_blocking(self._child.stdout.fileno(), False)
+        with contextlib.suppress(OSError):
+            # Room for 50 ms of a flood: see `_interrupt`.
+            fcntl.fcntl(self._child.stdout, fcntl.F_SETPIPE_SZ, _CHUNK)
         control = Lines()
         child_fd = os.pidfd_open(self._child.pid)
         for fd in (*outputs, child_fd):
@@ -122,7 +132,10 @@ class Supervisor:
                     if self._members is not None and key.fd == self._members.fileno():
                         self._look_at_scope(self._members)
                         continue
-                    data = os.read(key.fd, _CHUNK)
+                    try:
+                        data = os.read(key.fd, _CHUNK)
+                    except BlockingIOError:  # read by `_interrupt` meanwhile
+                        continue
                     if key.fd == signals.fd:
                         self._stop("terminated")
                     elif key.fd == self._control_fd:
@@ -134,15 +147,22 @@ class Supervisor:
                             self._selector.unregister(key.fd)
                 self._fire_timers()
                 self._flush()
+                self._look_at_output()
             # Its own children may hold the pipes open: what is in them now is all that counts.
             for fd, (lines, handle) in outputs.items():
                 handle(lines.feed(_read_rest(fd)) + lines.feed(b""))
             for given in self._translation.rest():
                 self._writer.add_output(given)
+            self._count_lost()
+            self._say_full()
+            self._writer.add_rest()
             self._flush()
         os.close(child_fd)
         self._selector.close()
-        return self._summary(self._child.wait())
+        status = self._child.wait()
+        if self._overhead is not None:
+            self._overhead.finish()
+        return self._summary(status)
 
     def _set_timer(self, name: str, seconds: float, action: Callable[[], None]) -> None:
         self._timers[name] = (time.monotonic() + seconds, action)
@@ -193,8 +213,38 @@ class Supervisor:
             self._say(["ERROR: No probes to attach"])
             self._fail(Exit.REFUSED, "bpftrace refused the program")
 
+    def _count_lost(self) -> None:
+        told = self._writer.lost.get(KERNEL_BUFFER, 0)
+        if more := self._translation.unreported(told):
+            self._writer.add_output(Given(Output("lost_events", {"events": more})))
+
+    def _say_full(self) -> None:
+        for name in sorted(self._translation.full):
+            self._say(
+                [
+                    f"{name} is full: keys that came later are not in it, and how many is not "
+                    "known; raise BPFTRACE_MAX_MAP_KEYS (--env)"
+                ]
+            )
+
+    def _look_at_output(self) -> None:
+        limit = self._writer.limit
+        if limit is not None and limit.is_reached:
+            self._stop(output_limit.CAUSE)
+
+    def _look_at_cost(self) -> None:
+        assert self._overhead is not None
+        if self._reason:
+            return
+        if self._overhead.is_too_much():
+            self._stop(overhead.REASON)
+        else:
+            self._set_timer("cost", overhead.PERIOD, self._look_at_cost)
+
     def _on_ready(self) -> None:
         self._ready = True
+        if self._overhead is not None and self._overhead.begin(self._child.pid):
+            self._set_timer("cost", overhead.PERIOD, self._look_at_cost)
         self._translation.attached()
         if self.held_back is not None:
             held_back, self.held_back = self.held_back, None
@@ -281,8 +331,10 @@ class Supervisor:
         self._writer.add("stopping", {"reason": reason})
         self._set_timer("grace", self._grace, lambda: self._kill(reason))
         self._translation.stopping()
+        if self._overhead is not None:
+            self._overhead.stopping()
         if not self._ask_to_stop():
-            self._signal(signal.SIGINT)
+            self._interrupt()
 
     def _ask_to_stop(self) -> bool:
         """Lets the program end itself, where it knows how: it gives all that it has printed."""
@@ -296,7 +348,7 @@ class Supervisor:
             found.set(0, 1)
         except OSError:
             return False
-        self._set_timer("asked", _ASKED, lambda: self._signal(signal.SIGINT))
+        self._set_timer("asked", _ASKED, self._interrupt)
         return True
 
     def _kill(self, reason: str) -> None:
@@ -305,6 +357,22 @@ class Supervisor:
         self._reason = reason
         self._killed = True
         self._signal(signal.SIGKILL)
+
+    def _interrupt(self) -> None:
+        """Lets bpftrace end as by Ctrl-C, while it has room to write.
+
+        If it waits for room, the signal makes that write fail, and nothing that it prints from then
+        on comes, maps neither (libstdc++'s std::cout over stdio, which gives up at EINTR).
+        """
+        assert self._child.stdout is not None
+        fd = self._child.stdout.fileno()
+        data = b""
+        with contextlib.suppress(BlockingIOError):
+            data = os.read(fd, _CHUNK)
+        self._signal(signal.SIGINT)
+        if data:
+            lines, handle = self._outputs[fd]
+            handle(lines.feed(data))
 
     def _signal(self, number: signal.Signals) -> None:
         # Popen polls first, so that a PID used anew is never signalled.
@@ -334,6 +402,13 @@ class Supervisor:
             exit_code, reason = Exit.FAILED, "failed"
             how = f"status {status}" if status > 0 else signal.Signals(-status).name
             message = f"bpftrace ended with {how}"
+        elif self._translation.is_cut:
+            exit_code, reason = Exit.FAILED, "failed"
+            message = "bpftrace's output broke off: what it printed last, and its maps, are lost"
+        elif reason == overhead.REASON and self._overhead is not None:
+            exit_code, message = Exit.OVERHEAD, self._overhead.message
+        elif reason == output_limit.CAUSE and self._writer.limit is not None:
+            message = self._writer.limit.message()
         return Summary(
             exit=int(exit_code),
             reason=reason,

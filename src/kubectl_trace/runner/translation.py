@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace.functions.writing import OWN_PROBES, STOPPING
-from kubectl_trace.program import maps, syntax, tags
+from kubectl_trace.program import counting, maps, syntax, tags
 from kubectl_trace.program.messages import Messages
 from kubectl_trace.results import dialect
 from kubectl_trace.results.record import MAPS
@@ -33,6 +33,7 @@ class Translation:
         user_text: str,
         name: str,
         calls: Reading | None = None,
+        room: int = 0,
     ) -> None:
         """Begins.
 
@@ -42,6 +43,7 @@ class Translation:
             user_text: The program as it was before.
             name: What the user calls it.
             calls: Reads the calls that a program of ours prints; None: it is the user's.
+            room: A map with as many keys is full, of which bpftrace says nothing; 0: it does.
         """
         self._plan = plan
         self._calls = calls
@@ -50,6 +52,10 @@ class Translation:
         self._user_text = user_text
         self._messages = Messages(plan.program, user_text, file.path, name, plan.names)
         self._prints = Prints(plan.merging) if plan.merging is not None else None
+        self._texts = self._counted = 0
+        self._room = room
+        self.full: set[str] = set()
+        """Maps that were full: some keys may be missing."""
         # The builtin `probe` prints an attach point as it runs.
         names = plan.names if "probe" in user_text else {}
         self._names = [(run.encode(), own.encode()) for run, own in names.items()]
@@ -90,7 +96,12 @@ class Translation:
         if output.type == "printf" and isinstance(data, str):
             return self._printf(data)
         if isinstance(data, dict):
+            if output.type in ("map", "hist") and self._room:
+                self.full |= {name for name, keys in data.items() if _keys(keys) >= self._room}
             if output.type == "map" and self._plan.scope and self._plan.scope.map in data:
+                return []
+            if output.type == "map" and counting.MAP in data:
+                self._counted = data[counting.MAP]
                 return []
             if output.type in MAPS and len(data) == 1 and self._calls is not None:
                 ((map_name, value),) = data.items()
@@ -126,7 +137,21 @@ class Translation:
         """What is left when bpftrace has ended."""
         return self._prints.rest() if self._prints is not None else []
 
+    @property
+    def is_cut(self) -> bool:
+        """Whether what bpftrace prints last has not come: the number of its texts is there."""
+        prints = "print_maps_on_exit" not in self._user_text
+        return bool(self._plan.counts_texts and prints and self._texts and not self._counted)
+
+    def unreported(self, reported: int) -> int:
+        """How many texts more were lost than bpftrace has told; nothing where nobody knows.
+
+        `reported`: how many events it has told.
+        """
+        return max(0, self._counted - self._texts - reported)
+
     def _printf(self, text: str) -> list[Given]:
+        self._texts += 1
         merging = self._plan.merging
         if merging is not None and self._prints is not None and (number := merging.marked(text)):
             return self._prints.marked(number)
@@ -146,3 +171,8 @@ class Translation:
         if "filename" in data:
             result["filename"] = self._name
         return result
+
+
+def _keys(value: object) -> int:
+    """How many keys a map has; 0: it is not by key."""
+    return len(value) if isinstance(value, dict) else 0

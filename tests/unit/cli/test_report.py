@@ -81,3 +81,42 @@ def test_the_account_says_what_was_lost_and_where(capsys: pytest.CaptureFixture[
         "stopped: 12 records from 2 nodes; lost: 3 by map full, 1 by transport",
         "b lost: 3 by map full, 1 by transport",
     ]
+
+
+def test_an_output_limit_is_no_error_and_says_what_to_raise(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = Report()
+    about(report, "a", "stopping", {"reason": "output limit"})
+    node = NodeAccount(
+        exit=0, reason="output limit", message="raise --max-bytes", lost={"output limit": 3}
+    )
+    report.account(Account(0, "output limit", 5, {"output limit": 3}, {"a": node}))
+    assert lines(capsys) == [
+        "the output limit is reached, collecting maps",
+        "raise --max-bytes",
+        "output limit: 5 records; lost: 3 by output limit",
+    ]
+
+
+def test_costs_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
+    report = Report()
+    probes = [
+        {"probe": "tracepoint:a:b", "hits": 1200, "average_ns": 98.4, "share": 5.314},
+        {"probe": "k:f", "hits": 0, "average_ns": 0.0, "share": 0.0},
+    ]
+    data = {
+        "seconds": 2.04,
+        "probes": probes,
+        "share": 5.314,
+        "runner_cpu": 0.113,
+        "bpftrace_cpu": 0.5,
+    }
+    about(report, "a", "cost", data)
+    assert lines(capsys) == [
+        "PROBE                   HITS  AVERAGE NS       CPU",
+        "tracepoint:a:b          1200          98     5.31%",
+        "k:f                        0           0     0.00%",
+        "all                                          5.31%",
+        "probes attached for 2.0 s; CPU time of bpftrace 0.50 s, of the runner 0.11 s",
+    ]

@@ -8,7 +8,7 @@ from kubectl_trace.image import IMAGE
 from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube.job import JobOptions
 from kubectl_trace.kube.placement import Placement
-from kubectl_trace.trace import Trace
+from kubectl_trace.trace import Limits, Trace
 
 TRACE = Trace(id="0b5e", program="BEGIN { exit(); }", deadline=60, grace=20)
 OPTIONS = JobOptions(namespace="n", target="pod/web", owner="ada")
@@ -53,6 +53,32 @@ def test_a_runner_has_capabilities_and_is_not_privileged_unless_told_so() -> Non
     assert "privileged" not in container["securityContext"]
     (container,) = pod_spec(a_job(privileged=True))["containers"]
     assert container["securityContext"]["privileged"] is True
+
+
+def resources(memory: str = "", cpu: str = "") -> dict[str, Any]:
+    trace = msgspec.structs.replace(TRACE, limits=Limits(memory=memory, cpu=cpu))
+    (container,) = pod_spec(a_job(trace))["containers"]
+    found: dict[str, Any] = container["resources"]
+    return found
+
+
+def test_a_runner_is_limited_and_never_asks_for_more_than_its_limits() -> None:
+    assert resources() == {
+        "requests": {"cpu": "100m", "memory": "100Mi"},
+        "limits": {"cpu": "1", "memory": "1Gi"},
+    }
+    assert resources(memory="64Mi", cpu="0.05") == {
+        "requests": {"cpu": "0.05", "memory": "64Mi"},
+        "limits": {"cpu": "0.05", "memory": "64Mi"},
+    }
+    assert resources(memory="2G", cpu="2")["requests"] == {"cpu": "100m", "memory": "100Mi"}
+
+
+def test_only_who_asks_for_statistics_gets_the_capability_for_them() -> None:
+    (container,) = pod_spec(a_job())["containers"]
+    assert "SYS_ADMIN" not in container["securityContext"]["capabilities"]["add"]
+    (container,) = pod_spec(a_job(statistics=True))["containers"]
+    assert "SYS_ADMIN" in container["securityContext"]["capabilities"]["add"]
 
 
 def test_a_runner_has_no_token_of_the_cluster() -> None:

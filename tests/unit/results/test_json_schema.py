@@ -13,7 +13,16 @@ from jsonschema import Draft202012Validator, ValidationError
 from kubectl_trace.cli.printer import as_line
 from kubectl_trace.results.account import Account, NodeAccount
 from kubectl_trace.results.dialect import parse_line
-from kubectl_trace.results.record import Map, Member, Print, ScopeChange, Start, Summary
+from kubectl_trace.results.record import (
+    Cost,
+    Map,
+    Member,
+    Print,
+    ProbeCost,
+    ScopeChange,
+    Start,
+    Summary,
+)
 from kubectl_trace.results.result import Result
 
 REPOSITORY = Path(__file__).parents[3]
@@ -60,6 +69,8 @@ def test_every_record_of_real_bpftraces_is_as_the_schema_says(fixture: Path) -> 
     assert seen >= {"printf", "map", "hist", "stats", "value", "time", "join"}
 
 
+COST = Cost(2.5, (ProbeCost("k:f", 5, 100.0, 0.1),), 0.1, 0.2, 0.3)
+
 ERRORS = [
     b'{"type": "lost_events", "data": {"events": 5}}',
     b'{"type": "lost_events", "count": 5, "data": {"events": 5}}',
@@ -89,6 +100,7 @@ def test_errors_of_bpftrace_have_their_fields_in_data(line: bytes) -> None:
         ("ready", None),
         ("stopping", {"reason": "deadline"}),
         ("summary", msgspec.to_builtins(Summary(0, "stopped", "", 5, {"map full": 1}))),
+        ("cost", msgspec.to_builtins(COST)),
         ("note", "by node"),
         ("account", Account(0, "stopped", 5, {"transport": 1}, {"node-a": NODE}).as_data()),
     ],
@@ -100,7 +112,13 @@ def test_what_is_about_the_run_is_as_the_schema_says(kind: str, data: Any) -> No
 
 @pytest.mark.parametrize(
     ("kind", "of"),
-    [("start", START), ("summary", Summary(0, "")), ("scope", ScopeChange()), ("account", None)],
+    [
+        ("start", START),
+        ("cost", COST),
+        ("summary", Summary(0, "")),
+        ("scope", ScopeChange()),
+        ("account", None),
+    ],
 )
 def test_the_schema_has_each_field_and_no_other(kind: str, of: Any) -> None:
     fields = {field.name for field in msgspec.structs.fields(Account if of is None else type(of))}

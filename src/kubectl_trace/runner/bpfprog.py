@@ -1,0 +1,147 @@
+"""The BPF programs of a running bpftrace, and the kernel's account of what they cost (bpf(2)).
+
+Formats: <linux/bpf.h>, struct bpf_prog_info. BPF_ENABLE_STATS: Linux 5.8, with CAP_SYS_ADMIN.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import errno
+import os
+from pathlib import Path
+
+from kubectl_trace.runner import syscalls
+from kubectl_trace.runner.cost import Count, Loaded
+
+_OBJ_GET_INFO_BY_FD, _ENABLE_STATS, _RUN_TIME = 15, 32, 0
+_SYSCTL = Path("/proc/sys/kernel/bpf_stats_enabled")
+
+
+class _Info(ctypes.Structure):
+    # Only what is named is read.
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("id", ctypes.c_uint32),
+        ("_tag", ctypes.c_uint8 * 8),
+        ("_lengths", ctypes.c_uint32 * 2),
+        ("_instructions", ctypes.c_uint64 * 2),
+        ("_load_time", ctypes.c_uint64),
+        ("_uid", ctypes.c_uint32),
+        ("_maps", ctypes.c_uint32),
+        ("_map_ids", ctypes.c_uint64),
+        ("name", ctypes.c_char * 16),
+        ("_device", ctypes.c_uint32 * 2),
+        ("_namespace", ctypes.c_uint64 * 2),
+        ("_jited", ctypes.c_uint32 * 2),
+        ("_jited_at", ctypes.c_uint64 * 2),
+        ("_types", ctypes.c_uint32 * 2),
+        ("_functions", ctypes.c_uint64),
+        ("_counts", ctypes.c_uint32 * 2),
+        ("_lines", ctypes.c_uint64 * 2),
+        ("_sizes", ctypes.c_uint32 * 4),
+        ("_tags", ctypes.c_uint64),
+        ("run_time_ns", ctypes.c_uint64),
+        ("run_count", ctypes.c_uint64),
+    ]
+
+
+class _InfoAttributes(ctypes.Structure):
+    _fields_ = [
+        ("fd", ctypes.c_uint32),
+        ("length", ctypes.c_uint32),
+        ("info", ctypes.c_uint64),
+    ]
+
+
+class _StatsAttributes(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_uint32)]
+
+
+def enable_statistics() -> int | None:
+    """Lets the kernel count until this file descriptor is closed; None: it counts already.
+
+    Raises:
+        OSError: EPERM, it takes CAP_SYS_ADMIN; EINVAL, a kernel before 5.8.
+    """
+    try:
+        return syscalls.bpf(_ENABLE_STATS, _StatsAttributes(_RUN_TIME))
+    except OSError:
+        if _is_enabled():
+            return None
+        raise
+
+
+def _is_enabled() -> bool:
+    try:
+        return _SYSCTL.read_text().strip() == "1"
+    except OSError:
+        return False
+
+
+class Programs:
+    """The programs of a process, held, so that their account can be read after its end."""
+
+    def __init__(self, pid: int) -> None:
+        """Finds them.
+
+        Raises:
+            OSError: the kernel does not let us have the process's file descriptors.
+        """
+        self._fds: dict[int, int] = {}
+        self.loaded: list[Loaded] = []
+        pidfd = os.pidfd_open(pid)
+        try:
+            for number in _program_fds(pid):
+                self._hold(pidfd, number)
+        finally:
+            os.close(pidfd)
+        self.loaded.sort(key=lambda each: each.id)
+
+    def counts(self) -> dict[int, Count]:
+        """What each has cost since it was loaded, by its ID."""
+        found = {}
+        for number, fd in self._fds.items():
+            info = _info(fd)
+            found[number] = Count(info.run_count, info.run_time_ns)
+        return found
+
+    def close(self) -> None:
+        """Lets go of them: a program that nothing is attached to any more is gone."""
+        while self._fds:
+            os.close(self._fds.popitem()[1])
+
+    def _hold(self, pidfd: int, number: int) -> None:
+        try:
+            fd = syscalls.pidfd_getfd(pidfd, number)
+        except OSError as error:
+            if error.errno in (errno.EBADF, errno.ESRCH):  # closed, or ended, meanwhile
+                return
+            raise
+        try:
+            info = _info(fd)
+        except OSError:  # another file has the number now
+            os.close(fd)
+            return
+        if info.id in self._fds:
+            os.close(fd)
+            return
+        self._fds[info.id] = fd
+        self.loaded.append(Loaded(info.id, info.name.decode(errors="replace"), info.type))
+
+
+def _info(fd: int) -> _Info:
+    info = _Info()
+    attributes = _InfoAttributes(fd, ctypes.sizeof(info), ctypes.addressof(info))
+    syscalls.bpf(_OBJ_GET_INFO_BY_FD, attributes)
+    return info
+
+
+def _program_fds(pid: int) -> list[int]:
+    found = []
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
+            with contextlib.suppress(FileNotFoundError):
+                if "\nprog_type:" in entry.read_text():
+                    found.append(int(entry.name))
+    return found
