@@ -72,7 +72,9 @@ def attempts(
     )
     has_types = plan.has_kernel_types(environment)
     why = "" if trace.pid else _NEXT if trace.scope_next else _NO_TYPES
-    if has_types and not trace.pid and not trace.scope_next:
+    if has_types and not trace.pid and scope.brings_types(program):
+        why = _OWN_TYPES
+    elif has_types and not trace.pid and not trace.scope_next:
         limit = scope.by_namespace(program, hierarchy.expression if hierarchy else "")
         yield Attempt(groundwork.limited(limit), members(), has_fallback=True)
         why = _OWN_TYPES

@@ -131,7 +131,14 @@ def _run_held(
             if reading is None:
                 writer.add("program", {"text": trace.program, "changes": []})
                 return Summary(exit=Exit.DONE, reason="explained")
-        groundwork = plan.prepared(trace, pids, release=release, complain=complain, held=held)
+        groundwork = plan.prepared(
+            trace,
+            pids,
+            release=release,
+            complain=complain,
+            held=held,
+            is_ours=reading is not None,
+        )
         if reading is not None:
             groundwork = dataclasses.replace(groundwork, files=reading.files)
             lifted = [semaphores.lift(*each) for each in reading.semaphores]
