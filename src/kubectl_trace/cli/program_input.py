@@ -16,14 +16,6 @@ if TYPE_CHECKING:
 _LARGEST_PROGRAM = 1 << 20  # bytes: a ConfigMap holds no more
 _DOWNLOAD_TIMEOUT = 30.0  # seconds
 
-# Bpftrace's options (0.17 to 0.27) that change what a program sees. The others would take the records
-# away from the runner (-f, -o, -d), or run no program at all (-l, --info).
-_SWITCHES = {
-    *("-k", "-kk", "--warnings", "--no-warnings", "-q", "--quiet", "-v", "--verbose"),
-    *("--unsafe", "--usdt-file-activation"),
-}
-_WITH_VALUE = {"-B", "-p", "--pid", "-I", "--include", "--no-feature", "--probe-filter"}
-
 
 def program(arguments: argparse.Namespace) -> tuple[str, str]:
     """The program, and the name that bpftrace's messages shall give it.
@@ -84,22 +76,12 @@ def after_dashes(words: list[str]) -> tuple[list[str], list[str]]:
     Raises:
         UsageError: an option that has no place here.
     """
-    options: list[str] = []
-    rest = list(words)
-    while rest and rest[0].startswith("-") and rest[0] != "-" and not rest[0][1:].isdigit():
-        word = rest.pop(0)
-        if word == "--":
-            break
-        options.append(word)
-        if word in _SWITCHES or (word.partition("=")[0] in _WITH_VALUE and "=" in word):
-            continue
-        if word not in _WITH_VALUE:
-            known = " ".join(sorted(_SWITCHES | _WITH_VALUE))
-            raise UsageError(f"{word} has no place here; of bpftrace's options there are {known}")
-        if not rest:
-            raise UsageError(f"bpftrace's option {word} needs a value")
-        options.append(rest.pop(0))
-    return options, rest
+    from kubectl_trace.program import options
+
+    try:
+        return options.split(words)
+    except options.OptionError as error:
+        raise UsageError(str(error)) from error
 
 
 def environment(pairs: list[str]) -> dict[str, str]:
@@ -108,12 +90,18 @@ def environment(pairs: list[str]) -> dict[str, str]:
     Raises:
         UsageError: a pair that is none.
     """
+    from kubectl_trace.program import options
+
     result: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"--env {pair}: write NAME=VALUE")
         result[name] = value
+    try:
+        options.check_variables(result)
+    except options.OptionError as error:
+        raise UsageError(f"--env: {error}") from error
     return result
 
 

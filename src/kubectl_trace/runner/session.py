@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import resource
@@ -21,7 +22,7 @@ from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError
 from kubectl_trace.program.merging import CONTAINER, sets_map_keys
 from kubectl_trace.program.tokens import Lines
 from kubectl_trace.results.record import Map, Print, Start, Summary
-from kubectl_trace.runner import attempts, bpftrace, files, leftovers, plan, processes
+from kubectl_trace.runner import attempts, bpftrace, files, leftovers, plan, policy, processes
 from kubectl_trace.runner.output import RecordWriter, to_data
 from kubectl_trace.runner.semaphores import Semaphores
 from kubectl_trace.runner.supervisor import Supervisor, summary_record
@@ -91,8 +92,11 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
 def _run_held(
     trace: Trace, writer: RecordWriter, stdin: int, held: files.Held, semaphores: Semaphores
 ) -> Summary:
+    known = policy.read()
+    policy.check_always(trace)
     binary = bpftrace.find()
     chosen = _processes(trace, writer)
+    policy.check(trace, known)
     pids = [process.pid for process in chosen]
     release = bpftrace.version(binary)
     start = Start(
@@ -131,6 +135,7 @@ def _run_held(
             if reading is None:
                 writer.add("program", {"text": trace.program, "changes": []})
                 return Summary(exit=Exit.DONE, reason="explained")
+            policy.check_program(trace, known)
         groundwork = plan.prepared(
             trace,
             pids,
@@ -151,10 +156,19 @@ def _run_held(
     environment = _environment(trace, groundwork, release)
     end = time.monotonic() + trace.deadline
     greeted = False
-    for attempt in attempts.attempts(trace, groundwork, environment, writer):
+    said: set[str] = set()
+
+    def complain_once(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            complain(text)
+
+    permitted = functools.partial(policy.allowed, known=known, complain=complain_once)
+    for attempt in attempts.attempts(trace, groundwork, environment, writer, permitted):
         with contextlib.ExitStack() as stack:
             if attempt.members is not None:
                 stack.callback(attempt.members.close)
+            policy.check_exact(known, is_exact=not attempt.by_task or bool(trace.pid))
             if trace.explain:
                 return _explain(trace, attempt.plan, writer)
             file = bpftrace.ProgramFile(attempt.plan.program.text)
