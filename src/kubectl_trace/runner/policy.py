@@ -183,7 +183,9 @@ def check_exact(known: Policy, *, is_exact: bool) -> None:
         )
 
 
-def outside(container: Container, known: Policy, *, pods: Path = PODS) -> str:
+def outside(
+    container: Container, known: Policy, *, pods: Path = PODS, proc: Path = processes.PROC
+) -> str:
     """Why a container is none of the namespaces that the policy allows; empty: it is one.
 
     The node is asked, not the client: by the cgroups of the container's processes, and the folder
@@ -197,10 +199,10 @@ def outside(container: Container, known: Policy, *, pods: Path = PODS) -> str:
     if container.container_id:
         if not _ID.fullmatch(container.container_id):
             return f"{container.container_id!r} is no container's ID"
-        found = processes.of_container(container.container_id)
+        found = processes.of_container(container.container_id, proc)
         if not found:
             return f"{shown} has no process on this node"
-        uids |= {_pod_uid(process.pid, container.container_id) for process in found}
+        uids |= {_pod_uid(proc / str(each.pid), container.container_id) for each in found}
     if not uids:
         return f"{shown}: its pod is not known"
     namespaces = _namespaces_of_pods(pods)
@@ -263,14 +265,14 @@ def _allowed(namespaces: str | Sequence[str]) -> frozenset[str]:
     return frozenset((own,))
 
 
-def _pod_uid(pid: int, container_id: str) -> str:
+def _pod_uid(process: Path, container_id: str) -> str:
     """The UID of the pod whose cgroup has that of the container, for one of its processes.
 
     Empty: it can't be told. A container may make cgroups below its own, so that only the folder
     right above the container's counts, and every cgroup that has the ID must agree.
     """
     try:
-        lines = Path(f"/proc/{pid}/cgroup").read_text(errors="replace").splitlines()
+        lines = (process / "cgroup").read_text(errors="replace").splitlines()
     except OSError:
         return ""
     found = set()
