@@ -6,14 +6,14 @@ import http.client
 import time
 import urllib.parse
 import urllib.request
-from typing import BinaryIO
+from typing import IO
 
 _ANSWER = 30.0
 """Seconds in which the server must have sent something."""
 _CHUNK = 1 << 20
 
 
-def into(file: BinaryIO, url: str, *, most: int, seconds: float) -> None:
+def into(file: IO[bytes], url: str, *, most: int, seconds: float) -> None:
     """Writes what is at a URL into a file.
 
     Args:
