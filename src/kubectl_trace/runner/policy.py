@@ -202,7 +202,8 @@ def outside(
         found = processes.of_container(container.container_id, proc)
         if not found:
             return f"{shown} has no process on this node"
-        uids |= {_pod_uid(proc / str(each.pid), container.container_id) for each in found}
+        told = [_pod_uid(proc / str(each.pid), container.container_id) for each in found]
+        uids |= {uid for uid in told if uid is not None}
     if not uids:
         return f"{shown}: its pod is not known"
     namespaces = _namespaces_of_pods(pods)
@@ -265,14 +266,17 @@ def _allowed(namespaces: str | Sequence[str]) -> frozenset[str]:
     return frozenset((own,))
 
 
-def _pod_uid(process: Path, container_id: str) -> str:
+def _pod_uid(process: Path, container_id: str) -> str | None:
     """The UID of the pod whose cgroup has that of the container, for one of its processes.
 
-    Empty: it can't be told. A container may make cgroups below its own, so that only the folder
-    right above the container's counts, and every cgroup that has the ID must agree.
+    Empty: it can't be told; None: the process has ended. A container may make cgroups below its
+    own, so that only the folder right above the container's counts, and every cgroup that has the
+    ID must agree.
     """
     try:
         lines = (process / "cgroup").read_text(errors="replace").splitlines()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
     except OSError:
         return ""
     found = set()
