@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from kubectl_trace.errors import UsageError
 
@@ -33,13 +33,14 @@ def program(arguments: argparse.Namespace) -> tuple[str, str]:
     if arguments.filename is None:
         text, name = arguments.eval or arguments.program or "", "stdin"  # as bpftrace -e says it
     elif arguments.filename == "-":
-        text, name = sys.stdin.buffer.read().decode(errors="surrogateescape"), "stdin"
+        text, name = _read(sys.stdin.buffer, "stdin").decode(errors="surrogateescape"), "stdin"
     elif arguments.filename.startswith(("http://", "https://")):
         text, name = _download(arguments.filename), arguments.filename.rpartition("/")[2] or "stdin"
     else:
         path = Path(arguments.filename)
         try:
-            text, name = path.read_bytes().decode(), path.name
+            with path.open("rb") as file:
+                text, name = _read(file, str(path)).decode(), path.name
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -51,22 +52,31 @@ def program(arguments: argparse.Namespace) -> tuple[str, str]:
     return text, name
 
 
+def _read(file: IO[bytes], name: str) -> bytes:
+    data = file.read(_LARGEST_PROGRAM + 1)
+    if len(data) > _LARGEST_PROGRAM:
+        raise UsageError(f"{name}: larger than {_LARGEST_PROGRAM >> 20} MiB")
+    return data
+
+
 def _download(url: str) -> str:
     """The program at a URL, as `kubectl apply -f URL` reads manifests."""
     import http.client
     import urllib.error
     import urllib.request
 
+    from kubectl_trace.runner.download import shown
+
     try:
         with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as response:
             data: bytes = response.read(_LARGEST_PROGRAM + 1)
             text = data.decode()
     except urllib.error.URLError as error:
-        raise UsageError(f"{url}: {error.reason}") from error
+        raise UsageError(f"{shown(url)}: {error.reason}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise UsageError(f"{url}: {error}") from error
+        raise UsageError(f"{shown(url)}: {error}") from error
     if len(data) > _LARGEST_PROGRAM:
-        raise UsageError(f"{url}: larger than {_LARGEST_PROGRAM >> 20} MiB")
+        raise UsageError(f"{shown(url)}: larger than {_LARGEST_PROGRAM >> 20} MiB")
     return text
 
 
