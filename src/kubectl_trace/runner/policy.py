@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 FILE = Path("/policy/policy.yaml")
 NAMESPACE = "KUBECTL_TRACE_NAMESPACE"
 """The variable that has the namespace of the runner's pod."""
+_NODE = "KUBECTL_TRACE_NODE"
 PODS = Path("/var/log/pods")
 """Where the kubelet has a folder for every pod, NAMESPACE_NAME_UID (kubernetes
 pkg/kubelet/kuberuntime/helpers.go: BuildPodLogsDirectory)."""
@@ -33,6 +34,9 @@ _SHOWN = 5
 _ID = re.compile(r"[0-9a-f]{64}")
 # The kubelet's cgroup of a pod (pkg/kubelet/cm/pod_container_manager_linux.go); systemd's has _.
 _POD = re.compile(r"pod(?P<uid>[0-9a-f]{8}(?:[-_]?[0-9a-f]{4}){3}[-_]?[0-9a-f]{12})(?:\.slice)?$")
+
+_TYPES = frozenset(("BPFTRACE_BTF", "BPFTRACE_KERNEL_SOURCE", "BPFTRACE_KERNEL_BUILD"))
+"""Variables by which bpftrace takes other types for the kernel's."""
 
 _Word = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z_]\w*$")]
 _Namespace = Annotated[str, msgspec.Meta(pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$")]
@@ -231,7 +235,9 @@ def allowed(
 
 def _check_target(trace: Trace, known: Policy) -> None:
     rule = policy.SCOPE if known.namespaces is None else _namespaces(known)
-    if not trace.containers and not (trace.pid and known.namespaces is None):
+    # With the target local/PID, on one's own machine, the process is what was chosen.
+    is_local = trace.pid and not os.environ.get(NAMESPACE) and not os.environ.get(_NODE)
+    if not trace.containers and not (is_local and known.namespaces is None):
         what = "a process of the node" if trace.pid else "a whole node"
         raise _forbidden(rule, f"{what} can't be traced, only containers of pods")
     if not trace.scope:
@@ -321,4 +327,13 @@ def check_always(trace: Trace) -> None:
         raise ForbiddenError(
             f"{min(files)} may bring any file of the node into the program, and types that change "
             "the scope: put what is needed into the program, or use --no-scope"
+        )
+    own_types = sorted(
+        name
+        for name in _TYPES & trace.environment.keys()
+        if trace.environment[name] != os.devnull  # none at all
+    )
+    if trace.scope and trace.containers and own_types:
+        raise ForbiddenError(
+            f"{own_types[0]} would say by which types tasks are told to be in scope; use --no-scope"
         )

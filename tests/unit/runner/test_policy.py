@@ -297,6 +297,26 @@ def test_what_no_client_of_ours_sends_is_refused_without_a_policy_too(fields: ob
         policy.check_always(trace)
 
 
+@pytest.mark.parametrize("name", ["BPFTRACE_BTF", "BPFTRACE_KERNEL_SOURCE"])
+def test_other_types_than_the_kernels_do_not_say_who_is_in_scope(name: str) -> None:
+    trace = Trace("1", PROGRAM, containers=(container(),), environment={name: "/tmp/own"})
+    with pytest.raises(ForbiddenError, match=name):
+        policy.check_always(trace)
+    policy.check_always(msgspec.structs.replace(trace, scope=False))
+    policy.check_always(msgspec.structs.replace(trace, environment={name: "/dev/null"}))
+
+
+@pytest.mark.parametrize("name", ["KUBECTL_TRACE_NODE", "KUBECTL_TRACE_NAMESPACE"])
+def test_in_a_pod_no_process_of_the_node_is_a_target(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    trace = Trace("1", PROGRAM, pid=1)
+    policy.check(trace, Policy(scope="required"))
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(ForbiddenError, match="a process of the node"):
+        policy.check(trace, Policy(scope="required"))
+
+
 def test_the_example_that_is_shipped_is_a_policy_that_forbids_what_it_says() -> None:
     known = policy.read(EXAMPLE)
     assert known.namespaces == "own"
