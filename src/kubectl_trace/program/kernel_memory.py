@@ -3,11 +3,14 @@
 In uprobes and usdt a pointer means the process's memory, in all other probes, macros and functions
 the kernel's (bpftrace src/ast/passes/semantic_analyser.cpp: find_addrspace; the pointers among
 `args` of tracepoint:syscalls are the process's). Numbers that come from the kernel stay pointers
-into its memory, also in maps.
+into its memory, also in maps; and a number that comes from nowhere, followed without being made a
+pointer (`*@n`, `buf($n, 8)`), may be any address. All this was measured with 0.23.2 and 0.27.1;
+0.17 follows any number, `(uint64 *)0xffffffff81000000` too (`SINCE`).
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 
     from kubectl_trace.program.tokens import Tree
 
+SINCE = 23
+"""The minor version of bpftrace from which on this is known to hold."""
+
+_MAKE_POINTER = "make it a pointer, (uint8 *)x, or uptr(x): a number may be any address"
 _IN_PROCESS = "in uprobes and usdt it is the process's"
 _ALLOWED = (
     "allowed are uptr(…), a field of args of tracepoint:syscalls:…, and all pointers in uprobes "
@@ -52,7 +59,9 @@ def reads(tree: Tree, context: Context) -> Iterator[Found]:
             yield from _brackets(node, before, context)
         elif node.kind == "word":
             yield from _word(node, before, after, context)
-        elif node.kind == "other" and not context.is_user:
+        elif node.kind == "other" and context.is_user:
+            yield from _followed(node, before, after)
+        elif node.kind == "other":
             yield from _operator(node, before, after)
 
 
@@ -78,7 +87,10 @@ def _word(token: Token, before: Tree, after: Tree, context: Context) -> Iterator
     elif name in vocabulary.MEMORY_FUNCTIONS and trees.is_call(after):
         group = after[0]
         assert isinstance(group, Group)
-        if not context.is_user and not _is_users(trees.first_argument(group), context):
+        argument = trees.first_argument(group)
+        if context.is_user and not _is_pointer(argument):
+            yield Found(f"{name}() may read the kernel's memory: {_MAKE_POINTER}", place)
+        elif not context.is_user and not _is_users(argument, context):
             yield Found(f"{name}() may read the kernel's memory here: {_ALLOWED}", place)
     elif name.startswith("sarg") and vocabulary.is_argument(name) and not context.is_user:
         yield Found(f"{name} reads the kernel's stack here", place)
@@ -122,6 +134,53 @@ def _operator(token: Token, before: Tree, after: Tree) -> Iterator[Found]:
             )
 
 
+def _followed(token: Token, before: Tree, after: Tree) -> Iterator[Found]:
+    """A number that is followed, in a process's probe."""
+    # Of a type there are only more stars behind one.
+    is_type = trees.words(after).strip("*") == "" and not any(
+        isinstance(node, Group) for node in after
+    )
+    if token.text == "*" and not _is_value(before) and not is_type and not _is_pointer(after):
+        yield Found(f"* may follow a number: {_MAKE_POINTER}", trees.span(token))
+
+
+def _is_pointer(tree: Tree) -> bool:
+    """Whether what begins here is surely a pointer of the process, or a number that it gave."""
+    expression = tuple(
+        itertools.takewhile(lambda node: trees.words((node,)) not in (";", ","), tree)
+    )
+    if not expression:
+        return False
+    first, rest = expression[0], expression[1:]
+    if any(isinstance(node, Token) and node.text in _OTHER_VALUES for node in expression):
+        return False
+    is_member = trees.words(rest[:2]) == "->" or (
+        trees.words(rest[:1]) == "." and not trees.words(rest[1:2]).isdecimal()
+    )
+    if isinstance(first, Group):
+        inside = trees.significant(first.children)
+        if rest and len(inside) == 1 and trees.words(inside) in vocabulary.TYPES:
+            return _is_pointer(rest)
+        is_cast = bool(rest) and len(inside) > 1 and trees.words(inside[-1:]) == "*"
+        return first.bracket == "(" and (is_cast or is_member or (not rest and _is_pointer(inside)))
+    if first.text == "*":
+        return _is_pointer(rest)
+    if first.kind == "string" or re.fullmatch(r"\$[0-9]+", first.text):
+        return not rest  # its text is in the program itself
+    if first.kind in ("variable", "map"):
+        while rest and isinstance(rest[0], Group) and rest[0].bracket == "[":
+            rest = rest[1:]
+        return trees.words(rest[:2]) == "->" or is_member
+    if first.text in ("uptr", "reg"):
+        return trees.is_call(rest)
+    return first.text in ("args", "retval") or vocabulary.is_argument(first.text)
+
+
+_CALLED = vocabulary.FUNCTIONS | {"sizeof", "offsetof"}
+_OTHER_VALUES = frozenset("?|&^~%<=!/")
+"""Operators by which a value can become another one's than the first operand's."""
+
+
 def _brackets(group: Group, before: Tree, context: Context) -> Iterator[Found]:
     if group.bracket == "[" and before and not context.is_user:
         last = before[-1]
@@ -139,15 +198,11 @@ def _is_value(before: Tree) -> bool:
     last = before[-1]
     if isinstance(last, Group):
         # (uint64)*p follows a pointer; @m[k] * 2, f(x) * 2 and ($a + 1) * 2 multiply.
-        is_called = len(before) > 1 and _is_function(before[-2])
+        is_called = len(before) > 1 and trees.words(before[-2:-1]) in _CALLED
         return last.bracket == "[" or (last.bracket == "(" and (is_called or not _is_type(last)))
     return last.kind in ("number", "variable", "map") or (
         last.kind == "word" and last.text not in vocabulary.KEYWORDS | vocabulary.TYPES
     )
-
-
-def _is_function(node: Token | Group) -> bool:
-    return isinstance(node, Token) and node.text in vocabulary.FUNCTIONS
 
 
 def _is_type(group: Group) -> bool:

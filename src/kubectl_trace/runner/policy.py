@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import msgspec
 
 from kubectl_trace.errors import ForbiddenError
-from kubectl_trace.program import options, policy, syntax
+from kubectl_trace.program import kernel_memory, options, policy, syntax
 from kubectl_trace.program.policy import Rules
 from kubectl_trace.program.tokens import ProgramError
 from kubectl_trace.runner import processes
@@ -171,6 +171,23 @@ def check_program(trace: Trace, known: Policy) -> None:
         ]
         more = len(refusals) - len(shown)
         raise ForbiddenError("\n".join([*shown, *([f"and {more} more"] if more else [])]))
+
+
+def check_version(known: Policy, release: str) -> None:
+    """Refuses a bpftrace of which it is not known what its pointers mean.
+
+    Raises:
+        ForbiddenError: the policy needs that to be known.
+    """
+    if known.kernel_memory:
+        return
+    found = re.match(r"0\.(\d+)", release)
+    if found is None or int(found[1]) < kernel_memory.SINCE:
+        raise _forbidden(
+            policy.KERNEL_MEMORY,
+            f"bpftrace {release} follows any number as an address; 0.{kernel_memory.SINCE} or "
+            "later is needed, as the runner's image has it",
+        )
 
 
 def check_exact(known: Policy, *, is_exact: bool) -> None:

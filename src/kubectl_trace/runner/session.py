@@ -99,6 +99,7 @@ def _run_held(
     policy.check(trace, known)
     pids = [process.pid for process in chosen]
     release = bpftrace.version(binary)
+    policy.check_version(known, release)
     start = Start(
         trace=trace.id,
         version=__version__,

@@ -268,6 +268,16 @@ def test_a_server_that_is_listed_may_be_asked() -> None:
     policy.check(Trace("1", "", listing=wanted), known)
 
 
+@pytest.mark.parametrize("release", ["0.17.0", "0.22.1", "unknown", ""])
+def test_without_a_bpftrace_whose_pointers_are_known_no_kernel_memory_is_promised(
+    release: str,
+) -> None:
+    with pytest.raises(ForbiddenError, match="follows any number"):
+        policy.check_version(Policy(kernel_memory=False), release)
+    policy.check_version(Policy(kernel_memory=False), "0.23.2")
+    policy.check_version(Policy(), release)
+
+
 def test_a_scope_by_thread_ids_is_not_exact_enough() -> None:
     with pytest.raises(ForbiddenError, match="no BTF"):
         policy.check_exact(Policy(scope="required"), is_exact=False)
