@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from .command import BIN, Command, Result, start, trace
+from .known_calls import other_bpftrace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="bpftrace needs root")
 
@@ -50,12 +51,25 @@ def opener() -> Iterator[int]:
         yield each[0].pid
 
 
-def under(policy: str, folder: Path, tmp_path: Path, *words: str) -> Result:
+@pytest.fixture(scope="module")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment with the runner image's bpftrace, of which a policy knows what it reads."""
+    return other_bpftrace("0.23", tmp_path_factory.mktemp("bpftrace") / "0.23")
+
+
+@pytest.fixture(scope="module")
+def newest(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return other_bpftrace("0.27", tmp_path_factory.mktemp("bpftrace") / "0.27")
+
+
+def under(
+    policy: str, folder: Path, tmp_path: Path, *words: str, env: Mapping[str, str] | None = None
+) -> Result:
     """Runs `kubectl-trace` where this policy is mounted."""
     (tmp_path / "policy.yaml").write_text(policy)
     mount = 'mount --bind "$1" "$2" && shift 2 && exec "$@"'
     mounted = ("unshare", "-m", "sh", "-c", mount, "sh", str(tmp_path), str(folder))
-    return Command(*mounted, str(BIN / "kubectl-trace"), *words).finish()
+    return Command(*mounted, str(BIN / "kubectl-trace"), *words, env=env).finish()
 
 
 @pytest.mark.parametrize(
@@ -82,13 +96,79 @@ def test_what_the_policy_does_not_allow_is_refused_at_its_place(
     assert "attached" not in result.stderr
 
 
-def test_what_the_policy_allows_is_traced(folder: Path, tmp_path: Path, opener: int) -> None:
+def test_what_the_policy_allows_is_traced(
+    folder: Path, tmp_path: Path, opener: int, newer: dict[str, str]
+) -> None:
     program = (
         'tracepoint:syscalls:sys_enter_openat { printf("%d %s\\n", pid, str(args->filename)); '
         "exit(); }"
     )
-    result = under(SHARED, folder, tmp_path, "run", f"local/{opener}", "-e", program)
+    words = ("run", f"local/{opener}", "-e", program)
+    result = under(SHARED, folder, tmp_path, *words, env=newer)
     assert (result.code, result.lines[:1]) == (0, [f"{opener} /etc/hostname"]), result
+
+
+def test_a_bpftrace_that_reads_anything_promises_nothing(
+    folder: Path, tmp_path: Path, opener: int
+) -> None:
+    words = ("run", f"local/{opener}", "-e", "BEGIN { exit(); }")
+    result = under("kernelMemory: false\n", folder, tmp_path, *words)
+    if "bpftrace 0.17" not in result.stderr:
+        pytest.skip("this machine's bpftrace is a newer one")
+    assert result.code == 4, result
+    assert "follows any number as an address" in result.stderr
+
+
+VALUES = (
+    *("*(uint64 *)@n", "*(uint64 *){address}", "((struct x *)@n)->a", "((uint64 *)@n)[1]"),
+    *("*uptr(@n)", "*(uint64 *)uptr(@n)", "*(arg0 - arg0 + @n)", "*(uint64 *)(pid - pid + @n)"),
+    *("*(uint64 *)(arg0 + @n - arg0)", "**(uint64 **)uptr(@n)"),
+)
+BYTES = (
+    *(
+        "(uint8 *)@n",
+        "(uint8 *){address}",
+        "uptr(@n)",
+        "arg0 - arg0 + @n",
+        "(uint8 *)(pid - pid + @n)",
+    ),
+    *("(uint8 *)$n",),
+)
+
+
+@pytest.mark.parametrize("version", ["newer", "newest"])
+def test_what_is_allowed_reads_none_of_the_kernels_memory(
+    request: pytest.FixtureRequest, folder: Path, tmp_path: Path, opener: int, version: str
+) -> None:
+    """The kernel's own code, at an address that the program knows."""
+    env = request.getfixturevalue(version)
+    if not env:
+        pytest.skip("that version is not to be had any more")
+    address = "0x" + next(
+        line.split()[0]
+        for line in Path("/proc/kallsyms").read_text().splitlines()
+        if line.endswith(" _stext")
+    )
+    shown = "".join(f'printf("%lx\\n", (uint64)({each}));' for each in VALUES)
+    shown += "".join(f'printf("%r\\n", buf({each}, 8));' for each in BYTES)
+
+    def run(policy: str, shown: str) -> Result:
+        program = (
+            f"struct x {{ uint64_t a; }}; BEGIN {{ @n = (uint64){address} + 256; }} "
+            f"uprobe:libc:open64 {{ $n = @n; {shown} exit(); }}"
+        ).replace("{address}", f"{address[:-3]}100")
+        words = ("run", f"local/{opener}", "--deadline", "20s", "-e", program)
+        return under(policy, folder, tmp_path, *words, env=env)
+
+    result = run("kernelMemory: false\n", shown)
+    assert result.code == 0, result
+    seen = result.lines[: len(VALUES) + len(BYTES)]
+    assert set(seen) <= {"0", r"\x00" * 8}, result
+    # There is something to read, and what is refused would have.
+    program = 'printf("%lx\\n", *@n);'
+    assert run("kernelMemory: false\n", program).code == 4
+    result = run("unsafe: true\n", program)
+    assert result.lines[0] not in ("", "0"), result
 
 
 @pytest.mark.parametrize(
