@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.cli.arguments import complain, note, verb_parser
 from kubectl_trace.errors import Exit, TraceError, UsageError
-from kubectl_trace.results.terminal import escape
+from kubectl_trace.results.terminal import escape, escape_json
 
 if TYPE_CHECKING:
     import argparse
@@ -134,7 +134,8 @@ def _print_objects(arguments: argparse.Namespace, found: Sequence[Found]) -> Non
     else:
         import msgspec
 
-        print(msgspec.json.format(msgspec.json.encode(listed), indent=4).decode())
+        text = msgspec.json.format(msgspec.json.encode(listed), indent=4).decode()
+        print(escape_json(text) if sys.stdout.isatty() else text)
 
 
 def _row(found: Found) -> dict[str, str]:

@@ -228,6 +228,8 @@ class _YamlPrinter:
     def show(self, result: Result) -> None:
         if self._report.shows(result) or result.type not in MAPS:
             return
+        if not isinstance(result.data, dict):
+            return  # of a runner that does not say whose they are
         line = as_line(result, result.data)
         for name in result.data:
             place = (name, result.node, result.namespace, result.pod, result.container)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 from kubectl_trace.errors import UsageError
 
@@ -15,14 +15,6 @@ if TYPE_CHECKING:
 
 _LARGEST_PROGRAM = 1 << 20  # bytes: a ConfigMap holds no more
 _DOWNLOAD_TIMEOUT = 30.0  # seconds
-
-# Bpftrace's options (0.17 to 0.27) that change what a program sees. The others would take the records
-# away from the runner (-f, -o, -d), or run no program at all (-l, --info).
-_SWITCHES = {
-    *("-k", "-kk", "--warnings", "--no-warnings", "-q", "--quiet", "-v", "--verbose"),
-    *("--unsafe", "--usdt-file-activation"),
-}
-_WITH_VALUE = {"-B", "-p", "--pid", "-I", "--include", "--no-feature", "--probe-filter"}
 
 
 def program(arguments: argparse.Namespace) -> tuple[str, str]:
@@ -41,13 +33,14 @@ def program(arguments: argparse.Namespace) -> tuple[str, str]:
     if arguments.filename is None:
         text, name = arguments.eval or arguments.program or "", "stdin"  # as bpftrace -e says it
     elif arguments.filename == "-":
-        text, name = sys.stdin.buffer.read().decode(errors="surrogateescape"), "stdin"
+        text, name = _read(sys.stdin.buffer, "stdin").decode(errors="surrogateescape"), "stdin"
     elif arguments.filename.startswith(("http://", "https://")):
         text, name = _download(arguments.filename), arguments.filename.rpartition("/")[2] or "stdin"
     else:
         path = Path(arguments.filename)
         try:
-            text, name = path.read_bytes().decode(), path.name
+            with path.open("rb") as file:
+                text, name = _read(file, str(path)).decode(), path.name
         except OSError as error:
             raise UsageError(f"{path}: {error.strerror}") from error
         except UnicodeDecodeError as error:
@@ -59,22 +52,31 @@ def program(arguments: argparse.Namespace) -> tuple[str, str]:
     return text, name
 
 
+def _read(file: IO[bytes], name: str) -> bytes:
+    data = file.read(_LARGEST_PROGRAM + 1)
+    if len(data) > _LARGEST_PROGRAM:
+        raise UsageError(f"{name}: larger than {_LARGEST_PROGRAM >> 20} MiB")
+    return data
+
+
 def _download(url: str) -> str:
     """The program at a URL, as `kubectl apply -f URL` reads manifests."""
     import http.client
     import urllib.error
     import urllib.request
 
+    from kubectl_trace.runner.download import shown
+
     try:
         with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as response:
             data: bytes = response.read(_LARGEST_PROGRAM + 1)
             text = data.decode()
     except urllib.error.URLError as error:
-        raise UsageError(f"{url}: {error.reason}") from error
+        raise UsageError(f"{shown(url)}: {error.reason}") from error
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise UsageError(f"{url}: {error}") from error
+        raise UsageError(f"{shown(url)}: {error}") from error
     if len(data) > _LARGEST_PROGRAM:
-        raise UsageError(f"{url}: larger than {_LARGEST_PROGRAM >> 20} MiB")
+        raise UsageError(f"{shown(url)}: larger than {_LARGEST_PROGRAM >> 20} MiB")
     return text
 
 
@@ -84,22 +86,12 @@ def after_dashes(words: list[str]) -> tuple[list[str], list[str]]:
     Raises:
         UsageError: an option that has no place here.
     """
-    options: list[str] = []
-    rest = list(words)
-    while rest and rest[0].startswith("-") and rest[0] != "-" and not rest[0][1:].isdigit():
-        word = rest.pop(0)
-        if word == "--":
-            break
-        options.append(word)
-        if word in _SWITCHES or (word.partition("=")[0] in _WITH_VALUE and "=" in word):
-            continue
-        if word not in _WITH_VALUE:
-            known = " ".join(sorted(_SWITCHES | _WITH_VALUE))
-            raise UsageError(f"{word} has no place here; of bpftrace's options there are {known}")
-        if not rest:
-            raise UsageError(f"bpftrace's option {word} needs a value")
-        options.append(rest.pop(0))
-    return options, rest
+    from kubectl_trace.program import options
+
+    try:
+        return options.split(words)
+    except options.OptionError as error:
+        raise UsageError(str(error)) from error
 
 
 def environment(pairs: list[str]) -> dict[str, str]:
@@ -108,12 +100,18 @@ def environment(pairs: list[str]) -> dict[str, str]:
     Raises:
         UsageError: a pair that is none.
     """
+    from kubectl_trace.program import options
+
     result: dict[str, str] = {}
     for pair in pairs:
         name, equals, value = pair.partition("=")
         if not equals or not name:
             raise UsageError(f"--env {pair}: write NAME=VALUE")
         result[name] = value
+    try:
+        options.check_variables(result)
+    except options.OptionError as error:
+        raise UsageError(f"--env: {error}") from error
     return result
 
 

@@ -235,6 +235,7 @@ def begin(
     Raises:
         TraceError: it could not be started, or failed.
     """
+    _check_is_text(trace)
     if not targets.is_local:
         from kubectl_trace.cli.cluster import Cluster
         from kubectl_trace.cli.launch import launch
@@ -253,3 +254,17 @@ def begin(
         runner = LocalRunner(trace)
         view = shown(arguments, interrupts, nodes=1, several=False, saved=saved, wrap=wrap)
         return follow(runner, view, interrupts, grace=trace.grace)
+
+
+def _check_is_text(trace: Trace) -> None:
+    """Refuses what no runner could be told.
+
+    Raises:
+        UsageError: a word of the command line is no text.
+    """
+    import msgspec
+
+    try:
+        msgspec.json.encode(trace)
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{str(error.object)[:80]!a} is no text in UTF-8") from error

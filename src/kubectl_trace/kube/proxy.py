@@ -143,8 +143,8 @@ class Proxy:
     def _read_stderr(self) -> None:
         """Reads on for as long as kubectl runs: it would stop at a full pipe."""
         assert self._guard.stderr is not None
-        with self._guard.stderr as stderr:
-            for line in io.TextIOWrapper(stderr, errors="replace"):
+        with io.TextIOWrapper(self._guard.stderr, errors="replace") as stderr:
+            for line in stderr:
                 self._said.append(line.rstrip())
                 # What kubectl logs about a request is in the request's answer, too.
                 if self._ready and not _LOG_LINE.match(line):

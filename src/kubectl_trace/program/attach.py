@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 CONTAINER_PID = "$container_pid"
 _CONTAINER_PID = re.compile(re.escape(CONTAINER_PID) + r"\b")
+_PROC = "/proc/"
+_OF_PROCESS = re.compile(
+    r"/proc/(?P<pid>\$container_pid|[1-9][0-9]{0,9})/(?:exe|root(?P<path>/.+))", re.DOTALL
+)
 _POSITIONAL = re.compile(r"\$([0-9]+)")
 
 # What bpftrace up to 0.23 reads as a path without quotes (src/lexer.l: path).
@@ -72,6 +76,33 @@ def check_parameters(program: Program, parameters: Sequence[str]) -> None:
                         "PROVIDER:FILE:FUNCTION, with a parameter for each",
                         point.span.start,
                     )
+
+
+def check_confined(program: Program, parameters: Sequence[str], pids: Sequence[int]) -> None:
+    """Refuses files that are not those of these processes' containers.
+
+    What is left of /proc is theirs: /proc/PID/exe and what is below /proc/PID/root.
+
+    Raises:
+        ProgramError: there is another one.
+    """
+    for _, part in _file_parts(program):
+        name = with_parameters(part.text, parameters)
+        if not name.startswith(_PROC):
+            continue  # it is looked for in the container's root
+        found = _OF_PROCESS.fullmatch(name)
+        if found is None or (found["pid"] != CONTAINER_PID and int(found["pid"]) not in pids):
+            raise ProgramError(
+                f"{name} is no file of the target's containers: write its path as the container "
+                f"has it, /proc/{CONTAINER_PID}/exe, or use --no-scope",
+                part.span.start,
+            )
+
+
+def in_root(name: str) -> str:
+    """The path in the process's root where a name begins with /proc/PID/root, else empty."""
+    found = _OF_PROCESS.fullmatch(name)
+    return (found["path"] or "") if found else ""
 
 
 def place(program: Program, paths: Mapping[str, Sequence[str]]) -> Iterator[Edit]:

@@ -48,6 +48,7 @@ _NOTES = (
 )
 _COMPILED = tuple((re.compile(pattern), note) for pattern, note in _NOTES)
 _LONG = {"t": "tracepoint", "rt": "rawtracepoint", "k": "kprobe", "kr": "kretprobe"}
+_BY_FUNCTION = ("f", "fr", "fentry", "fexit", "kfunc", "kretfunc")
 
 
 def notes(program: Program, *, next_task: bool = False) -> Iterator[str]:
@@ -55,15 +56,18 @@ def notes(program: Program, *, next_task: bool = False) -> Iterator[str]:
     said: set[str] = set()
     for probe in program.probes:
         for point in probe.attach_points:
-            name, note = _name(point), _note(point)
-            if note and not (next_task and "--scope-next" in note) and name not in said:
+            name, said_of = _name(point), note(point)
+            if said_of and not (next_task and "--scope-next" in said_of) and name not in said:
                 said.add(name)
-                yield f"{name} {note}"
+                yield f"{name} {said_of}"
 
 
-def _note(point: AttachPoint) -> str:
+def note(point: AttachPoint) -> str:
+    """Which task is current at an attach point, where it is not the one that it is about."""
     name = _name(point)
-    return next((note for pattern, note in _COMPILED if pattern.fullmatch(name)), "")
+    if point.provider in _BY_FUNCTION:
+        name = f"kprobe:{point.parts[-1].text}"
+    return next((text for pattern, text in _COMPILED if pattern.fullmatch(name)), "")
 
 
 def _name(point: AttachPoint) -> str:

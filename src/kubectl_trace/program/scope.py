@@ -122,11 +122,71 @@ def _includes(program: Program) -> bool:
 
 def _free_name(program: Program, wanted: str) -> str:
     used = set(re.findall(r"[@$]\w+", program.text))
+    # Up to 0.23 a macro's value is put in without its white space: `@ _scope` is a map's name, too.
+    used |= set(re.findall(r"[@$]\w+", "\n".join(map(_squeezed, program.macros.values()))))
     return next(
         name
         for name in (wanted, *(f"{wanted}{number}" for number in range(len(used) + 1)))
         if name not in used
     )
+
+
+def _squeezed(text: str) -> str:
+    return "".join(text.split())
+
+
+_KERNELS_OWN = re.compile(
+    r"\b(?:task_struct|nsproxy|mnt_namespace|ns_common|css_set|cgroup|cgroup_subsys_state"
+    r"|kernfs_node)\b"
+    # By which a name can be made of others.
+    r"|\#\#|%:|\?\?|\\"
+)
+_SYSTEM_HEADER = re.compile(r"\#\s*include\s*<(?!/)(?:(?!\.\.)[^>])+>")
+
+
+def brings_types(program: Program) -> bool:
+    """Whether the kernel's types that `by_namespace` goes by may be others than the kernel's.
+
+    bpftrace takes a program's own `struct task_struct` instead: what is in it would then say who is
+    in scope.
+    """
+    return any(
+        isinstance(item, Item)
+        and item.kind in ("definition", "directive")
+        and _KERNELS_OWN.search(program.of(item.span))
+        for item in program.items
+    )
+
+
+def check_includes(program: Program) -> None:
+    """Refuses what would bring any file of the node into the program, and so into its errors.
+
+    Raises:
+        ProgramError: something else is included than a system's header, `<linux/fs.h>`.
+    """
+    for item in program.items:
+        if not isinstance(item, Item) or item.kind not in ("directive", "definition"):
+            continue
+        text = program.of(item.span)
+        is_define = re.match(r"\#\s*define\b", text)
+        # What a C compiler takes for a directive (C17 5.2.1.1 and 6.4.6), also in its comments.
+        if item.kind == "definition" and (found := re.search(r"\#|%:|\?\?|\\", text)):
+            raise ProgramError(
+                "a directive of the preprocessor in a definition: it may include any file",
+                item.span.start + found.start(),
+            )
+        if item.kind == "directive" and not is_define and not _is_harmless_directive(text):
+            raise ProgramError(
+                "this may bring any file of the node into the program: only headers of the system "
+                "can be included, <linux/fs.h>; or use --no-scope",
+                item.span.start,
+            )
+
+
+def _is_harmless_directive(text: str) -> bool:
+    if _SYSTEM_HEADER.match(text):
+        return True
+    return re.match(r"\#\s*(?:undef|ifdef|ifndef|else|endif|pragma\s+once)\b", text) is not None
 
 
 def in_tasks(probe: Probe) -> bool:
@@ -179,6 +239,7 @@ def limit(program: Program, scope: Scope) -> list[Edit]:
         reason = "" if number else "keeps the scope up to date when tasks fork and end"
         # Before the user's: probes are attached in their order.
         edits.append(Edit.insert(program.probes[0].span.start, f"{hidden} ", reason))
+    check_includes(program)
     _refuse_macros(program, edits)
     return edits
 
@@ -235,10 +296,18 @@ def _imports_with_probes(program: Program) -> Iterator[Item]:
 
 
 def _refuse_macros(program: Program, edits: Iterable[Edit]) -> None:
-    if not program.macros:
+    # From 0.24 on the language has macros and functions of its own, and builtins may be such.
+    own = {
+        words[1]
+        for item in program.items
+        if isinstance(item, Item)
+        and item.kind in ("macro", "function")
+        and (words := re.match(r"\w+\s+(\w+)", program.of(item.span)))
+    }
+    if not program.macros and not own:
         return
     added = " ".join(piece for edit in edits for piece in edit.pieces if isinstance(piece, str))
-    if changed := macros.words(added) & program.macros.keys():
+    if changed := macros.words(added) & (program.macros.keys() | own):
         raise ProgramError(
             f"the macro {min(changed)} would change what limits the program to its target: give it "
             "another name, or use --no-scope",

@@ -105,6 +105,9 @@ class Program:
         return self.text[span.start : span.end]
 
 
+_LONGEST_SHOWN = 400
+"""Characters of a line; of a longer one those around the place are shown."""
+
 _WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _REST_OF_LINE = re.compile(r"[^\n]*")
 _EQUALS = re.compile("=")
@@ -157,6 +160,9 @@ def pointed(message: str, text: str, span: Span, name: str) -> str:
     line, column = lines.position(span.start)
     width = len(text[span.start : span.end].encode(errors="surrogatepass"))
     shown, marks = lines.pointed(line, column, width, "^")
+    if len(shown) > _LONGEST_SHOWN:
+        start = max(0, len(marks) - len(marks.lstrip()) - _LONGEST_SHOWN // 2)
+        shown, marks = (each[start : start + _LONGEST_SHOWN] for each in (shown, marks))
     return f"{name}:{line}:{column}: {message}\n{shown}\n{marks}"
 
 

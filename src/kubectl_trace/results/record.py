@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from kubectl_trace.results import shape
+
 MAPS = frozenset({"map", "hist", "stats", "tseries"})
 """The types of records that are maps."""
 
@@ -155,6 +157,13 @@ class Summary(msgspec.Struct, frozen=True):
     """Lost events by cause: `kernel buffer`, `map full`, `rate limit`, `output limit`."""
 
 
+class _Scope(msgspec.Struct):
+    """A `ScopeChange` that has both."""
+
+    joined: tuple[Member, ...]
+    left: tuple[Member, ...]
+
+
 _Histograms = dict[str, list[Bucket] | dict[str, list[Bucket]]]
 
 
@@ -168,6 +177,8 @@ encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
 _decode_histograms = msgspec.json.Decoder(_HistogramRecord).decode
 
+_SHAPES = {"start": Start, "scope": _Scope, "summary": Summary}
+
 _HISTOGRAM = b'"type":"hist"'
 # Number and time are before the type; a text that has the same behind it is only read twice.
 _HEAD = 80
@@ -177,13 +188,18 @@ def decode(line: bytes) -> Record:
     """A line of the wire as a record.
 
     Raises:
-        msgspec.MsgspecError: it is none.
+        msgspec.MsgspecError: it is none, or its data is not as its type says.
         UnicodeDecodeError: nor is it text.
         RecursionError: it is too deep.
     """
     if _HISTOGRAM in line[:_HEAD]:
         try:
-            return _decode_histograms(line)
+            histograms = _decode_histograms(line)
         except msgspec.ValidationError:
             pass  # What a traced program printed may look like one.
-    return _decode(line)
+        else:
+            if histograms.type == "hist":
+                return histograms
+    record = _decode(line)
+    shape.check(record.type, record.data, _SHAPES)
+    return record

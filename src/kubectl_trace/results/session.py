@@ -12,6 +12,7 @@ to its last moments.
 
 from __future__ import annotations
 
+import errno
 import itertools
 import os
 import stat
@@ -96,6 +97,9 @@ class _Line(msgspec.Struct, frozen=True, omit_defaults=True):
     finished: _Error | None = None
 
 
+_LONGEST_LINE = 128 << 20
+"""Bytes; a small file can unpack to any number of them."""
+
 _decoder = msgspec.json.Decoder(_Line)
 _NO_LINE = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
 
@@ -106,12 +110,17 @@ def create(path: str, header: Header, note: Callable[[str], None]) -> Writer:
     Raises:
         UsageError: there can be no such file.
     """
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+    if not path.startswith("/dev/"):  # /dev/stdout is a link
+        flags |= os.O_NOFOLLOW
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        descriptor = os.open(path, flags, 0o600)
         if stat.S_ISREG(os.fstat(descriptor).st_mode):
             os.fchmod(descriptor, 0o600)
     except (OSError, ValueError) as error:
         said = error.strerror if isinstance(error, OSError) else error
+        if isinstance(error, OSError) and error.errno == errno.ELOOP:
+            said = "it is a symbolic link; name the file itself"
         raise UsageError(f"the session can't be saved to {path}: {said}") from error
     if os.isatty(descriptor):
         os.close(descriptor)
@@ -358,12 +367,17 @@ def _blocks(file: IO[bytes]) -> Iterator[bytes]:
         _CutError: the file ends within a frame, or is damaged; all lines before have come.
     """
     rest: list[bytes] = []
+    length = 0
     for piece in _pieces(file):
         lines, newline, begun = piece.rpartition(b"\n")
         if newline:
             yield b"".join((*rest, lines, newline))
             rest.clear()
+            length = 0
         rest.append(begun)
+        length += len(begun)
+        if length > _LONGEST_LINE:
+            raise _CutError(f"a line is longer than {_LONGEST_LINE >> 20} MiB")
 
 
 def _pieces(file: IO[bytes]) -> Iterator[bytes]:

@@ -13,7 +13,7 @@ from kubectl_trace.runner.members import Members
 from kubectl_trace.runner.output import to_data
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kubectl_trace.runner.cgroups import Hierarchy
     from kubectl_trace.runner.members import Present
@@ -41,12 +41,25 @@ class Attempt:
     members: Members | None = None
     """None: all tasks are."""
     has_fallback: bool = False
+    by_task: bool = False
+    """Tasks are told by their IDs."""
 
 
 def attempts(
-    trace: Trace, groundwork: Groundwork, environment: Mapping[str, str], writer: RecordWriter
+    trace: Trace,
+    groundwork: Groundwork,
+    environment: Mapping[str, str],
+    writer: RecordWriter,
+    permitted: Callable[[Iterable[Container]], tuple[Container, ...]] = tuple,
 ) -> Iterator[Attempt]:
     """The ways to run the program, best first.
+
+    Args:
+        trace: The trace.
+        groundwork: Its program.
+        environment: Bpftrace's.
+        writer: Takes what the user should know.
+        permitted: Those of the containers that come later which may be in scope.
 
     Raises:
         RefusedError: the program can't be limited.
@@ -69,10 +82,13 @@ def attempts(
         on_change=functools.partial(_say_change, writer),
         on_begun=functools.partial(_say_other_files, groundwork, complain),
         complain=complain,
+        permitted=permitted,
     )
     has_types = plan.has_kernel_types(environment)
     why = "" if trace.pid else _NEXT if trace.scope_next else _NO_TYPES
-    if has_types and not trace.pid and not trace.scope_next:
+    if has_types and not trace.pid and scope.brings_types(program):
+        why = _OWN_TYPES
+    elif has_types and not trace.pid and not trace.scope_next:
         limit = scope.by_namespace(program, hierarchy.expression if hierarchy else "")
         yield Attempt(groundwork.limited(limit), members(), has_fallback=True)
         why = _OWN_TYPES
@@ -80,7 +96,7 @@ def attempts(
         complain(why)
     limit = scope.by_task(program, next_task=trace.scope_next, has_types=has_types)
     root = processes.read(trace.pid) if trace.pid else None
-    yield Attempt(groundwork.limited(limit), members(by_task=True, root=root))
+    yield Attempt(groundwork.limited(limit), members(by_task=True, root=root), by_task=True)
 
 
 def member(number: int, container: Container) -> Member:

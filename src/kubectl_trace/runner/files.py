@@ -179,12 +179,16 @@ class Held:
         return [file.fileno() for file in self._files.values()]
 
     def path(self, file: File) -> str:
-        """The file's path for a process that has the descriptors: its own one where it is short.
+        """The file's path for a process that has the descriptors.
+
+        Its own one where that is short and does not lead through the container's folders, in which
+        something else could stand by the time that it is used.
 
         Raises:
             NotFoundError: it is not there any more.
         """
-        return file.path if len(file.path) <= _SHORT else self.hold(file)
+        is_short = len(file.path) <= _SHORT and "/root/" not in file.path
+        return file.path if is_short else self.hold(file)
 
     def hold(self, file: File) -> str:
         """As `path`, always by a descriptor: the file stays this one.

@@ -7,7 +7,6 @@ pod shares. The init container has the node's root folder, to read, at /node.
 
 from __future__ import annotations
 
-import http.client
 import lzma
 import os
 import shutil
@@ -15,19 +14,18 @@ import stat
 import sys
 import tarfile
 import tempfile
-import urllib.error
-import urllib.request
 from pathlib import Path
 
 from kubectl_trace.errors import Exit, StartError
+from kubectl_trace.runner import download
 
 _WHAT_GOES_WRONG = (
     *(StartError, OSError, EOFError),
-    *(tarfile.TarError, lzma.LZMAError, http.client.HTTPException),
+    *(tarfile.TarError, lzma.LZMAError),
 )
 _NODE = Path("/node")
 _KHEADERS = Path("/sys/kernel/kheaders.tar.xz")  # CONFIG_IKHEADERS
-_TIMEOUT = 30.0  # seconds for the mirror to answer
+_TIMEOUT = 300.0  # seconds for the archive to come from the mirror
 _LARGEST_ARCHIVE = 512 << 20  # bytes: Debian's largest is a tenth of it
 _SYMLINKS = 40  # as many as the kernel follows, path_resolution(7)
 
@@ -87,20 +85,14 @@ def _from_kheaders(folder: Path) -> str:
 
 def _from_mirror(folder: Path, release: str, mirror: str) -> str:
     url = f"{mirror.rstrip('/')}/linux-headers-{release}.tar.xz"
-    if not url.startswith(("http://", "https://")):
-        raise StartError(f"the mirror {mirror} is no http or https URL")
     with tempfile.NamedTemporaryFile(dir=folder) as archive:
         try:
-            with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
-                while data := response.read(1 << 20):
-                    archive.write(data)
-                    if archive.tell() > _LARGEST_ARCHIVE:
-                        raise StartError(f"{url} is larger than {_LARGEST_ARCHIVE >> 20} MiB")
-        except urllib.error.URLError as error:
-            raise StartError(f"{url}: {error.reason}") from error
+            download.into(archive, url, most=_LARGEST_ARCHIVE, seconds=_TIMEOUT)
+        except OSError as error:
+            raise StartError(f"{download.shown(url)}: {error}") from error
         archive.flush()
         _unpack(Path(archive.name), folder)
-    return url
+    return download.shown(url)
 
 
 def _unpack(archive: Path, folder: Path) -> None:

@@ -93,6 +93,7 @@ class Members:
         complain: Callable[[str], None],
         by_task: bool = False,
         root: Process | None = None,
+        permitted: Callable[[Iterable[Container]], tuple[Container, ...]] = tuple,
     ) -> None:
         """Begins with what runs now.
 
@@ -104,7 +105,9 @@ class Members:
             complain: Called with what the user should know.
             by_task: The map's keys are thread IDs, not namespaces and cgroups.
             root: Instead of containers, this process and those that it starts; by task only.
+            permitted: Those of the containers that come later which may be in scope.
         """
+        self._permitted = permitted
         self.containers = list(containers)
         self._by_process = root is not None
         self._inactive: set[int] = set()
@@ -180,7 +183,7 @@ class Members:
 
     def set_containers(self, containers: Iterable[Container]) -> None:
         """Lets these containers be the scope; those that were in it keep their numbers."""
-        wanted = {_name(container): container for container in containers}
+        wanted = {_name(container): container for container in self._permitted(containers)}
         for number, container in enumerate(self.containers, 1):
             if new := wanted.pop(_name(container), None):
                 self._inactive.discard(number)

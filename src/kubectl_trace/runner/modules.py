@@ -23,8 +23,7 @@ DELETED = " (deleted)"
 NO_SYMBOLS = "it has no symbols: --lib names a library, docs/functions.md other sources"
 """What to tell where a program has no function by name."""
 _LONGEST_DOWNLOAD = 512 << 20
-_DOWNLOAD_TIMEOUT = 60.0  # seconds
-_CHUNK = 1 << 20
+_DOWNLOAD_TIMEOUT = 300.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -206,24 +205,20 @@ class Opened:
 
     def _downloaded(self, identity: bytes) -> BinaryIO | None:
         """Debug information from a debuginfod server (elfutils, debuginfod(8): webapi)."""
-        import http.client
         import tempfile
-        import urllib.request
+
+        from kubectl_trace.runner import download
 
         url = f"{self.debuginfod.rstrip('/')}/buildid/{identity.hex()}/debuginfo"
         file = tempfile.TemporaryFile()  # noqa: SIM115
         self._stack.callback(file.close)
         try:
-            with urllib.request.urlopen(url, timeout=_DOWNLOAD_TIMEOUT) as response:
-                while chunk := response.read(_CHUNK):
-                    if file.tell() + len(chunk) > _LONGEST_DOWNLOAD:
-                        raise OSError(f"larger than {_LONGEST_DOWNLOAD >> 20} MiB")
-                    file.write(chunk)
-        except (OSError, ValueError, http.client.HTTPException) as error:
-            self.notes.append(f"debuginfod: {url}: {error}")
+            download.into(file, url, most=_LONGEST_DOWNLOAD, seconds=_DOWNLOAD_TIMEOUT)
+        except OSError as error:
+            self.notes.append(f"debuginfod: {download.shown(url)}: {error}")
             return None
         if not debug_files.matches(file, identity):
-            self.notes.append(f"debuginfod: {url}: the answer is of another build")
+            self.notes.append(f"debuginfod: {download.shown(url)}: the answer is of another build")
             return None
         return file
 

@@ -171,6 +171,7 @@ def prepared(
     release: str = "",
     complain: Callable[[str], None] = lambda text: None,
     held: Held | None = None,
+    is_ours: bool = False,
 ) -> Groundwork:
     """Lets the program attach to the files of these processes, one a container.
 
@@ -180,6 +181,7 @@ def prepared(
         release: bpftrace's version; empty: as of late.
         complain: Tells the user something.
         held: Gives files short paths; None: they keep their own.
+        is_ours: The program was written here: it may name files of the node.
 
     Raises:
         RefusedError: the program is none, or would harm the traced process.
@@ -190,6 +192,8 @@ def prepared(
     try:
         program = syntax.parse(text)
         attach.check_parameters(program, trace.parameters)
+        if trace.scope and pids and not is_ours:
+            attach.check_confined(program, trace.parameters, pids)
         found = {
             name: _files(attach.with_parameters(name, trace.parameters), pids)
             for name in attach.files(program)
@@ -251,6 +255,9 @@ def _files_of(pid: int, name: str) -> list[File]:
     if not name.startswith(_PROC):
         return files.find(pid, name)
     path = name.replace(attach.CONTAINER_PID, str(pid))
+    if pid and (inside := attach.in_root(path)):
+        # As the process itself would find it: no link leads out of its root.
+        return files.find(int(path.split("/")[2]), inside)
     matching = sorted(glob.iglob(path)) if glob.has_magic(path) else [path]
     if len(matching) > _MOST_FILES:
         raise UsageError(f"{name} matches more than {_MOST_FILES} files")

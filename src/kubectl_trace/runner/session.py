@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import resource
@@ -28,6 +29,7 @@ from kubectl_trace.runner import (
     files,
     leftovers,
     plan,
+    policy,
     processes,
     shared_buffer,
 )
@@ -132,11 +134,15 @@ def _run_held(
     semaphores: Semaphores,
     statistics: Statistics,
 ) -> Summary:
+    known = policy.read()
+    policy.check_always(trace)
     binary = bpftrace.find()
     leftovers.remove_all()  # of runners that were killed
     chosen = _processes(trace, writer)
+    policy.check(trace, known)
     pids = [process.pid for process in chosen]
     release = bpftrace.version(binary)
+    policy.check_version(known, release)
     start = Start(
         trace=trace.id,
         version=__version__,
@@ -173,7 +179,15 @@ def _run_held(
             if reading is None:
                 writer.add("program", {"text": trace.program, "changes": []})
                 return Summary(exit=Exit.DONE, reason="explained")
-        groundwork = plan.prepared(trace, pids, release=release, complain=complain, held=held)
+            policy.check_program(trace, known)
+        groundwork = plan.prepared(
+            trace,
+            pids,
+            release=release,
+            complain=complain,
+            held=held,
+            is_ours=reading is not None,
+        )
         if reading is not None:
             groundwork = dataclasses.replace(groundwork, files=reading.files)
             lifted = [semaphores.lift(*each) for each in reading.semaphores]
@@ -185,10 +199,19 @@ def _run_held(
         writer.flush()
     environment = _environment(trace, groundwork, release)
     end = time.monotonic() + trace.deadline
-    for attempt in attempts.attempts(trace, groundwork, environment, writer):
+    said: set[str] = set()
+
+    def complain_once(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            complain(text)
+
+    permitted = functools.partial(policy.allowed, known=known, complain=complain_once)
+    for attempt in attempts.attempts(trace, groundwork, environment, writer, permitted):
         with contextlib.ExitStack() as stack:
             if attempt.members is not None:
                 stack.callback(attempt.members.close)
+            policy.check_exact(known, is_exact=not attempt.by_task or bool(trace.pid))
             if trace.explain:
                 return _explain(trace, attempt.plan, writer)
             file = bpftrace.ProgramFile(attempt.plan.program.text)

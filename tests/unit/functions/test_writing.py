@@ -12,7 +12,7 @@ from kubectl_trace.functions import filters, shapes, shaping, writing
 from kubectl_trace.functions.shapes import Leaf, Limits, Registers
 from kubectl_trace.functions.sources import Memory, Unknown, Words, register
 from kubectl_trace.functions.writing import Marks, Options, Parameter, Traced
-from kubectl_trace.program import scope, syntax
+from kubectl_trace.program import policy, scope, syntax
 from kubectl_trace.program.rewrite import Rewritten
 from kubectl_trace.program.tokens import tokens
 from tests.unit.functions.test_shapes import GO_TEXT, INT, TEXT, interface, slice_of, structure
@@ -20,6 +20,13 @@ from tests.unit.functions.test_shapes import GO_TEXT, INT, TEXT, interface, slic
 MARKS = Marks("0123456789abcdefc")
 LONG = types.Integer("int", 8, True)
 THREAD = "((uint64)pid << 32) | (uint64)tid"
+STRICTEST = policy.Rules(
+    scope_required=True,
+    unsafe=False,
+    kernel_memory=False,
+    denied=frozenset(("kstack", "cat", "uaddr")),
+    probes=("uprobe", "uretprobe", "usdt"),
+)
 OWN = [["BEGIN"], ["interval:ms:100"], ["interval:s:1"]]
 
 
@@ -65,8 +72,9 @@ def written(*functions: Traced, marks: Marks | None = MARKS, **options: Any) -> 
 
 
 def checked(text: str) -> syntax.Program:
-    """The program, which must be one, and one that a scope can limit."""
+    """The program, which must be one, one that a scope can limit and every policy allows."""
     program = syntax.parse(text)
+    assert policy.check(program, STRICTEST) == []
     limits = scope.by_namespace(program)
     limited = Rewritten.of(text).edit(scope.limit(program, limits)).text
     again = syntax.parse(limited)

@@ -8,7 +8,7 @@ from kubectl_trace.image import IMAGE
 from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube.job import JobOptions
 from kubectl_trace.kube.placement import Placement
-from kubectl_trace.trace import Limits, Trace
+from kubectl_trace.trace import Calls, Functions, Limits, Trace
 
 TRACE = Trace(id="0b5e", program="BEGIN { exit(); }", deadline=60, grace=20)
 OPTIONS = JobOptions(namespace="n", target="pod/web", owner="ada")
@@ -116,6 +116,25 @@ def test_labels_are_the_originals_and_annotations_say_who_and_what() -> None:
     assert metadata["annotations"][jobs.ANNOTATION_OWNER] == "ada"
     assert metadata["annotations"][jobs.ANNOTATION_TARGET] == "pod/web"
     assert len(metadata["annotations"][jobs.ANNOTATION_PROGRAM_HASH]) == 64
+
+
+def test_nothing_of_what_is_traced_with_is_in_the_job() -> None:
+    """It may hold passwords: whoever lists Jobs and pods must not read it there."""
+    secret = "s3cr3t"
+    trace = Trace(
+        id="0b5e",
+        program=f'BEGIN {{ printf("{secret}"); }}',
+        program_name=f"{secret}.bt",
+        parameters=(secret,),
+        bpftrace_options=("-I", secret),
+        environment={"BPFTRACE_X": secret},
+        calls=Calls(Functions(("f",), debuginfod=f"https://me:{secret}@host"), condition=secret),
+    )
+    job = a_job(trace)
+    assert secret not in msgspec.json.encode(job).decode()
+    config_map = jobs.config_map(trace, job)
+    assert secret not in msgspec.json.encode(config_map["metadata"]).decode()
+    assert secret in config_map["data"]["trace.json"]
 
 
 def test_the_container_has_a_fixed_name_and_resources() -> None:

@@ -38,7 +38,7 @@ RECORDS = st.builds(
     Record,
     seq=st.integers(0, 2**40),
     time=st.floats(0, 4e9),
-    type=st.sampled_from(["printf", "map", "hist"]),
+    type=st.sampled_from(["value", "time", "new"]),
     data=PLAIN,
     container=st.integers(0, 5) | st.lists(st.integers(0, 5), min_size=1, max_size=3),
     print=st.integers(0, 3),
@@ -258,3 +258,31 @@ def test_a_full_disk_is_said_once_and_harms_nothing_else() -> None:
     assert len(notes) == 1
     assert "No space left" in notes[0]
     assert not writer.whole
+
+
+def test_a_small_file_that_unpacks_to_very_much_is_not_kept_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(session, "_LONGEST_LINE", 4 << 20)
+    path = tmp_path / "bomb.session"
+    save(path, Finished())
+    packed = zstd.compress(b"x" * (64 << 20))
+    assert len(packed) < 64 << 10
+    whole = path.read_bytes()
+    path.write_bytes(packed)
+    with pytest.raises(UsageError, match="no saved session"):
+        session.read(str(path))
+    path.write_bytes(zstd.compress(zstd.decompress(whole).split(b"\n")[0] + b"\n") + packed)
+    _, events = session.read(str(path))
+    (last,) = events
+    assert isinstance(last, Finished)
+    assert "longer than 4 MiB" in str(last.error)
+
+
+def test_what_a_link_leads_to_is_not_overwritten(tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("kept")
+    (tmp_path / "link").symlink_to(precious)
+    with pytest.raises(UsageError, match="symbolic link"):
+        session.create(str(tmp_path / "link"), HEADER, no_note)
+    assert precious.read_text() == "kept"

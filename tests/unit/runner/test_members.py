@@ -189,6 +189,24 @@ def test_containers_join_and_leave_on_request_and_keep_their_numbers(node: Node)
     assert node.said == [(["sidecar"], []), ([], ["app"]), (["app"], [])]
 
 
+def test_a_container_that_may_not_be_traced_does_not_join(node: Node) -> None:
+    app = node.start(APP.container_id, "app")
+    node.start(SIDECAR.container_id, "sidecar")
+    scope = Members(
+        [APP],
+        node.hierarchy,
+        on_change=lambda joined, left: None,
+        on_begun=node.begun.append,
+        complain=pytest.fail,
+        permitted=lambda containers: tuple(each for each in containers if each == APP),
+    )
+    scope_map = FakeMap()
+    scope.use(scope_map)
+    scope.set_containers([APP, SIDECAR])
+    scope.tick()
+    assert scope_map.content == {number(app): 1}
+
+
 def test_a_pod_that_is_announced_before_its_container_runs_joins_when_it_does(node: Node) -> None:
     node.start(APP.container_id, "app")
     scope, scope_map = node.members(APP), FakeMap()

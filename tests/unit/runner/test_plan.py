@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
@@ -14,6 +17,9 @@ from kubectl_trace.program import scope
 from kubectl_trace.runner import bpftrace, files, plan
 from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Trace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EXE = os.path.realpath(sys.executable)
 OWN = f"/proc/{os.getpid()}/root{EXE}"
@@ -49,6 +55,85 @@ def test_a_file_of_several_processes_is_attached_once() -> None:
         trace("uprobe:/proc/$container_pid/root/etc/passwd:f { }"), pids
     ).program
     assert program.text.count("uprobe:") == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "/proc/1/root/bin/sh",
+        "/proc/1/exe",
+        "/proc/self/exe",
+        "/proc/self/root/bin/sh",
+        "/proc/self/fd/3",
+        "/proc/thread-self/root/bin/sh",
+        "/proc/*/exe",
+        "/proc/[1-9]/exe",
+        "/proc/$container_pid/../1/exe",
+        "/proc/$container_pid/cwd/x",
+        "/proc/$container_pid/fd/3",
+        "/proc/$container_pid/map_files/1-2",
+        "/proc/$container_pid/task/1/root/bin/sh",
+        "/proc/$container_pid/exe/",
+        "/proc/$container_pid//exe",
+        "/proc/$container_pid1/exe",
+        "/proc/sys/kernel/ostype",
+        "/proc/0001/exe",
+        "/proc/2/root",
+    ],
+)
+@pytest.mark.parametrize("as_parameter", [False, True])
+def test_a_file_of_the_node_is_none_of_the_targets(name: str, as_parameter: bool) -> None:
+    written = "$1" if as_parameter else f'"{name}"'
+    parameters = (name,) if as_parameter else ()
+    with pytest.raises(RefusedError, match=r"^mine\.bt:1:11: .*no file of the target's containers"):
+        plan.prepared(trace(f"uretprobe:{written}:main {{ }}", *parameters), [os.getpid()])
+
+
+@pytest.mark.parametrize("name", ["/proc/$container_pid/exe", f"/proc/{os.getpid()}/exe"])
+def test_the_targets_own_executable_is_named_by_proc_too(name: str) -> None:
+    program = plan.prepared(trace(f"uprobe:{name}:main {{ }}"), [os.getpid()]).program
+    assert program.text == f"uprobe:/proc/{os.getpid()}/exe:main {{ }}"
+
+
+def _in_root(root: Path) -> subprocess.Popen[bytes]:
+    """A process in that root; it waits for its input to end."""
+    code = "import os, sys; os.chroot(sys.argv[1]); os.chdir('/'); print(flush=True); input()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, str(root)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_below_the_root_of_the_target_no_link_leads_out(tmp_path: Path) -> None:
+    """A process in a root of its own, whose files try to be others outside of it."""
+    if os.geteuid() != 0:
+        pytest.skip("chroot needs root")
+    root = tmp_path / "root"
+    (root / "bin").mkdir(parents=True)
+    (root / "proc").mkdir()
+    shutil.copy("/bin/sleep", root / "bin" / "own")
+    (root / "bin" / "absolute").symlink_to(EXE)
+    (root / "bin" / "up").symlink_to("../" * 20 + EXE.lstrip("/"))
+    (root / "bin" / "magic").symlink_to(f"/proc/{os.getpid()}/root{EXE}")
+    (root / "bin" / "inside").symlink_to("/bin/own")
+    os.mkfifo(root / "bin" / "fifo")
+
+    with _in_root(root) as process:
+        for name in ("absolute", "up", "magic", "fifo"):
+            for path in (f"/bin/{name}", f"/proc/$container_pid/root/bin/{name}", f"bin/{name}"):
+                with pytest.raises(NotFoundError):
+                    plan.prepared(trace(f"uprobe:{path}:main {{ }}"), [process.pid])
+        for path in ("/bin/inside", "/proc/$container_pid/root/bin/inside"):
+            program = plan.prepared(trace(f"uprobe:{path}:main {{ }}"), [process.pid]).program
+            assert program.text == f"uprobe:/proc/{process.pid}/root/bin/own:main {{ }}"
+        process.kill()
+
+
+def test_without_a_scope_files_of_the_node_may_be_named() -> None:
+    wanted = msgspec.structs.replace(trace("uprobe:/proc/self/exe:main { }"), scope=False)
+    assert plan.prepared(wanted, [os.getpid()]).program.text == wanted.program
 
 
 def test_without_processes_files_are_left_to_bpftrace() -> None:

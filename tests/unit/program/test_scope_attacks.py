@@ -1,0 +1,189 @@
+"""Programs that try to see other tasks than those of their scope."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+
+from kubectl_trace.program import prepare, scope, syntax
+from kubectl_trace.program.rewrite import Rewritten
+from kubectl_trace.program.tokens import ProgramError, matching
+from tests.unit.program.programs import near_programs, programs
+
+
+def limited(text: str) -> str:
+    source = Rewritten.of(text)
+    return prepare.limited(source, scope.by_namespace(syntax.parse(text))).text
+
+
+def is_guarded(text: str, condition: str) -> bool:
+    """Whether nothing but the scope's condition decides first in every probe of a task.
+
+    Read anew: the condition stands at the predicate's beginning, and what follows, if anything
+    does, is `&&` and one pair of parentheses that ends with the predicate.
+    """
+    program = syntax.parse(text)
+    for probe in program.probes:
+        if not scope.in_tasks(probe):
+            continue
+        if probe.predicate is None:
+            return False
+        predicate = text[probe.predicate.start : probe.predicate.end]
+        start = f"/{condition}"
+        if not predicate.startswith(start):
+            return False
+        rest = predicate[len(start) : -1]
+        if not rest:
+            continue
+        opening = probe.predicate.start + len(start) + len(" && ")
+        if not rest.startswith(" && (") or matching(text, opening) != probe.predicate.end - 1:
+            return False
+    return True
+
+
+@settings(max_examples=300)
+@given(near_programs() | programs())
+def test_whatever_the_program_the_scope_decides_first(text: str) -> None:
+    try:
+        program = syntax.parse(text)
+        limit = scope.by_namespace(program)
+        result = limited(text)
+    except ProgramError:
+        return
+    (probe, *_) = program.probes
+    assert is_guarded(result, limit.condition(probe))
+    assert limit.map not in re.findall(r"@\w*", text)
+
+
+@pytest.mark.parametrize(
+    "predicate",
+    [
+        "1 || 1",
+        "1 // || 1\n",
+        "1 /* */ || /* */ 1",
+        '1 || comm == "/ {"',
+        "(1) || (1)",
+        "!0",
+        "1 ? 1 : 1",
+        "1, 1",
+        "pid / 1 / 1 || 1",
+    ],
+)
+def test_no_predicate_is_stronger_than_the_scope(predicate: str) -> None:
+    text = f"kprobe:f /{predicate}/ {{ @ = count(); }}"
+    condition = scope.by_namespace(syntax.parse(text)).condition(syntax.parse(text).probes[0])
+    assert is_guarded(limited(text), condition)
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "kprobe:f /1) || (1/ { }",
+        "kprobe:f /1)) != 0 || ((1/ { }",
+        "kprobe:f /1 /* / { }",
+        'kprobe:f /"a/ { }',
+        "kprobe:f /1] || [1/ { }",
+        "kprobe:f { } /* kprobe:g { }",
+        "kprobe:f { } } kprobe:g { {",
+        "kprobe:f\\\n{ }",
+        "kprobe:f { }\0kprobe:g { }",
+        "#define X } kprobe:g {\nkprobe:f { X }",
+        "#define X / *\nkprobe:f { X }",
+        "#define curtask 0\nkprobe:f { }",
+        "#define inum x\nkprobe:f { }",
+        "#define kprobe BEGIN\nkprobe:f { }",
+        "macro curtask() { 0 } kprobe:f { }",
+        "fn cgroup() : uint64 { return 0; } kprobe:f { }",
+        'import "other.bt"; kprobe:f { }',
+        'import "/tmp/folder"; kprobe:f { }',
+    ],
+)
+def test_what_would_change_the_scopes_text_is_refused(program: str) -> None:
+    with pytest.raises(ProgramError):
+        prepare.limited(Rewritten.of(program), scope.by_namespace(syntax.parse(program), "cgroup"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "BEGIN { clear(@_scope); } kprobe:f { }",
+        "kprobe:f { @_scope[(uint64)1] = (uint64)1; }",
+        "kprobe:f { delete(@_scope[1]); } END { print(@_scope); }",
+        "#define M @_scope\nBEGIN { clear(M); } kprobe:f { }",
+        "#define M @ _scope\nBEGIN { clear(M); } kprobe:f { }",
+        "#define M @\t_scope /* x */\nBEGIN { clear(M); } kprobe:f { }",
+        "let @_scope = hash(1); kprobe:f { @_scope[1] = 1 }",
+        "macro m(@_scope) { clear(@_scope) } kprobe:f { }",
+        "kprobe:f { $_container = 1; @a = $_container }",
+        "#define V $ _container\nkprobe:f { V = 1; }",
+    ],
+)
+def test_the_scopes_own_names_can_not_be_reached(text: str) -> None:
+    limit = scope.by_namespace(syntax.parse(text))
+    squeezed = re.sub(r"[ \t]", "", text)
+    names = set(re.findall(r"[@$]\w+", text)) | set(re.findall(r"[@$]\w+", squeezed))
+    assert limit.map not in names
+    assert limit.variable not in names
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        "struct task_struct { int x; };",
+        "struct nsproxy { int x; };",
+        "struct mnt_namespace { int x; }",
+        "struct ns_common { unsigned inum; }",
+        "struct css_set { int x; }",
+        "struct kernfs_node { unsigned long id; }",
+        "union cgroup { int x; };",
+        "#define T task_struct\nstruct T { int x; };",
+        "#define J(a, b) a##b\nstruct J(task_, struct) { int x; };",
+        "#define T t%:%:x\n",
+        "#define T \\u0074ask_struct\n",
+    ],
+)
+def test_types_that_would_say_who_is_in_scope_are_noticed(types: str) -> None:
+    assert scope.brings_types(syntax.parse(f"{types} kprobe:f {{ }}"))
+
+
+@pytest.mark.parametrize(
+    "text", ["struct task { int x; };", "#define LIMIT 3\n", '#define S "x"\n', "enum e { A };"]
+)
+def test_types_of_ones_own_change_no_scope(text: str) -> None:
+    assert not scope.brings_types(syntax.parse(f"{text} kprobe:f {{ }}"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '#include "/etc/shadow"\n',
+        "#include </etc/shadow>\n",
+        "#include <../../etc/shadow>\n",
+        '#include "x.h"\n',
+        '# include "/proc/1/environ"\n',
+        '#include/**/"/etc/shadow"\n',
+        '#define F "/etc/shadow"\n#include F\n',
+        '#include_next "/etc/shadow"\n',
+        '#import "/etc/shadow"\n',
+        '#embed "/etc/shadow"\n',
+        '#if __has_include("/etc/shadow")\n#endif\n',
+        '#pragma include_alias("x", "/etc/shadow")\n',
+        'struct x {\n#include "/etc/shadow"\n};',
+        'struct x {\n%:include "/etc/shadow"\n};',
+        'struct x {\n??=include "/etc/shadow"\n};',
+        'struct x { /* *\\\n/\n#include "/etc/shadow"\n/* */ };',
+        "struct x { // \\\n int y;\n};",
+    ],
+)
+def test_no_file_of_the_node_comes_into_a_program(text: str) -> None:
+    with pytest.raises(ProgramError, match=r"any file|first line only"):
+        limited(f"{text} kprobe:f {{ }}")
+
+
+@pytest.mark.parametrize(
+    "text", ["#include <linux/fs.h>\n", "#  include  <net/sock.h> // c\n", "#ifdef A\n#endif\n"]
+)
+def test_headers_of_the_system_can_be_included(text: str) -> None:
+    limited(f"{text} kprobe:f {{ }}")
