@@ -90,7 +90,7 @@ def _buffered(stream: TextIO) -> TextIO:
     as Ctrl-C while a pipe is full, only the beginning is written.
     """
     raw = getattr(stream, "buffer", None)
-    if not isinstance(raw, io.RawIOBase):
+    if stream is not sys.__stdout__ or not isinstance(raw, io.RawIOBase):
         return stream
     return io.TextIOWrapper(
         io.BufferedWriter(raw), encoding=stream.encoding, errors=stream.errors, write_through=True

@@ -177,7 +177,7 @@ encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
 _decode_histograms = msgspec.json.Decoder(_HistogramRecord).decode
 
-_SHAPES = {"start": Start, "scope": _Scope, "summary": Summary}
+_SHAPES = {"start": Start, "scope": _Scope, "cost": Cost, "summary": Summary}
 
 _HISTOGRAM = b'"type":"hist"'
 # Number and time are before the type; a text that has the same behind it is only read twice.

@@ -20,7 +20,7 @@ TYPES = [
     *("start", "scope", "ready", "stopping", "stderr", "program", "summary", "note", "functions"),
     *("printf", "map", "hist", "stats", "tseries", "value", "lost_events", "helper_error"),
     *("runtime_error", "errorf", "warnf", "attached_probes", "time", "cat", "join", "syscall"),
-    *("call", "rate_limit", "raw", "new"),
+    *("call", "rate_limit", "raw", "cost", "new"),
 ]
 HOSTILE = "\x1b]0;title\x07\x9b31m\u202e\r\x7f\u2066"
 """A title, a colour by a C1 character, text that reads backwards, a line overwritten."""
