@@ -163,6 +163,7 @@ def roles() -> Iterator[Any]:
 @pytest.fixture(scope="module")
 def users(cluster: Cluster) -> Iterator[None]:
     """The users, and the namespace of their traces."""
+    remove_users("--wait=true")  # of a run that was killed
     kubectl("create", "namespace", NAMESPACE)
     listed = {"apiVersion": "v1", "kind": "List", "items": list(roles())}
     created = Command("kubectl", "create", "-f", "-", stdin=json.dumps(listed)).finish()
@@ -179,9 +180,13 @@ def users(cluster: Cluster) -> Iterator[None]:
     account = ("get", "serviceaccount", "default", "-n", NAMESPACE)
     wait_until(lambda: kubectl(*account).code == 0, "the namespace has its service account")
     yield
+    remove_users("--wait=false")
+
+
+def remove_users(wait: str) -> None:
     for kinds in ("roles,rolebindings", "clusterroles,clusterrolebindings"):
-        kubectl("delete", kinds, "-A", "-l", "kubectl-trace-rights", "--wait=false")
-    kubectl("delete", "namespace", NAMESPACE, "--wait=false")
+        kubectl("delete", kinds, "-A", "-l", "kubectl-trace-rights", wait)
+    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found", wait)
 
 
 @pytest.fixture(scope="module")
