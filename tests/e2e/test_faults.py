@@ -148,32 +148,41 @@ def test_a_slow_etcd_delays_a_trace_and_nothing_else(
     assert numbers(result) == list(range(len(result.lines)))
 
 
-def test_a_cut_off_node_and_a_closed_laptop_end_their_traces_and_the_answers_come_later(
+def test_a_client_that_is_not_heard_of_for_a_minute_is_gone_and_its_answer_stays(
     cluster: Cluster, fault: Fault
 ) -> None:
-    """One minute of silence for both; the clients go on once the wires are mended."""
-    away, here = "node-b", "node-a"
-    cut_off = start("run", away, "-a", "-e", TICKS).wait_until_attached()
-    asleep = start("run", here, "-a", "-e", TICKS).wait_until_attached()
-    runners = [runner_of(id_of(each)) for each in (cut_off, asleep)]
-    children = [child_of(runner) for runner in runners]
-    fault("cut", away)
+    """A node that is cut off, a closed laptop, a client killed with all that it has started."""
+    cut_off, asleep, killed = commands = [
+        start("run", node, "-a", "-e", TICKS).wait_until_attached()
+        for node in ("node-b", "node-a", "node-a")
+    ]
+    ids = [id_of(each) for each in commands]
+    programs = [child_of(runner_of(trace_id)) for trace_id in ids]
+    folders = set(Path("/tmp").glob("kubectl-trace-*"))
+    for pid in _stopped_with(killed.pid):
+        os.kill(pid, signal.SIGKILL)
+    killed.finish()
+    fault("cut", "node-b")
     silenced = _stopped_with(asleep.pid)  # kubectl, too: nothing speaks any more
     try:
         began = time.monotonic()
-        for child in children:
-            wait_until(lambda: not Path(f"/proc/{child}").exists(), "the programs end")  # noqa: B023
+        for program in programs:
+            wait_until(lambda: not Path(f"/proc/{program}").exists(), "it ends")  # noqa: B023
         assert time.monotonic() - began > 30, "short breaks are survived"
         cut_off.wait_for("the node does not answer")
     finally:
-        fault("join", away)
+        fault("join", "node-b")
         for pid in silenced:
             os.kill(pid, signal.SIGCONT)
-    for command in (cut_off, asleep):
-        result = command.finish()
-        assert result.code == 1, result
+    ends = [cut_off.finish(), asleep.finish()]
+    assert [result.code for result in ends] == [1, 1]
+    for result in (*ends, trace("logs", ids[2])):
         assert "the client was not heard of for 60 s" in result.stderr
         assert "@ticks: " in result.stdout
+    # Nobody was left to remove the killed one's socket.
+    (left,) = set(Path("/tmp").glob("kubectl-trace-*")) & folders
+    assert f"{left} deleted" in trace("delete", "--orphans").stdout
+    assert not left.exists()
 
 
 def _stopped_with(pid: int) -> list[int]:
@@ -331,24 +340,6 @@ def test_ctrl_c_at_any_moment_ends_everything(
             cluster.wait_until_gone(result.trace_id)
 
 
-def test_a_killed_client_with_all_it_started_is_missed_within_a_minute(
-    cluster: Cluster, node: str
-) -> None:
-    command = start("run", node, "-a", "-e", TICKS).wait_until_attached()
-    trace_id = id_of(command)
-    folder = next(Path("/tmp").glob("kubectl-trace-*"))
-    for pid in _stopped_with(command.pid):
-        os.kill(pid, signal.SIGKILL)
-    command.finish()
-    cluster.wait_for_phase(trace_id, "Failed")
-    read = trace("logs", trace_id)
-    assert "not heard of for 60 s" in read.stderr
-    assert "@ticks: " in read.stdout
-    # Nobody was left to remove the socket.
-    assert f"{folder} deleted" in trace("delete", "--orphans").stdout
-    assert not folder.exists()
-
-
 def test_objects_that_nobody_will_take_away_are_found_and_removed(cluster: Cluster) -> None:
     labels = {"iovisor.org/kubectl-trace": "kubectl-trace-x", LABEL: "x"}
     metadata = {"name": "kubectl-trace-x", "namespace": "default", "labels": labels}
@@ -359,3 +350,21 @@ def test_objects_that_nobody_will_take_away_are_found_and_removed(cluster: Clust
         result.stdout
     )
     assert cluster.objects("x") == []
+
+
+def test_a_node_that_crashes_takes_its_runners_with_it_and_the_client_is_told(
+    cluster: Cluster, fault: Fault
+) -> None:
+    """The last one: all containers of the node begin anew."""
+    command = start("run", "node-b", "-a", "-e", TICKS).wait_until_attached()
+    fault("crash", "node-b")
+    fault("start", "node-b-containerd")
+    fault("start", "node-b-kubelet")
+    result = command.finish()
+    assert result.code == 1, result
+    assert "ended without a summary" in result.stderr
+    cluster.wait_until_ready()
+    nginx = next(pod for pod in cluster.pods("app=nginx") if pod.node == "node-b")
+    again = start("run", f"pod/{nginx.name}", "-a", "-e", ACCEPTED).wait_until_attached()
+    cluster.request(nginx, 3)
+    assert again.interrupt().finish().stdout == "@requests: 3\n"
