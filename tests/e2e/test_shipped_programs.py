@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubectl_trace.program import prepare, scope, syntax
+from kubectl_trace.program import counting, prepare, scope, syntax
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -42,8 +42,9 @@ def limited(text: str, *, by_task: bool) -> str:
     source = prepare.placed(text, {}, [])
     program = syntax.parse(source.text)
     if not scope.is_limited(program):
-        return text
-    return prepare.limited(source, limit_of(program, by_task=by_task)).text
+        return counting.counted(source).text
+    limited = prepare.limited(source, limit_of(program, by_task=by_task))
+    return counting.counted(limited).text
 
 
 def limit_of(program: Program, *, by_task: bool) -> Scope:
@@ -59,8 +60,9 @@ def merged(text: str, *, by_task: bool) -> str:
         source, (), token="1p", is_limited=is_limited, split=True, refresh=1
     )
     if not is_limited:
-        return prepare.merged(source, merging).text
-    return prepare.limited(source, limit_of(program, by_task=by_task), merging).text
+        return counting.counted(prepare.merged(source, merging)).text
+    limited = prepare.limited(source, limit_of(program, by_task=by_task), merging)
+    return counting.counted(limited).text
 
 
 def loads(version: str, text: str) -> subprocess.CompletedProcess[str]:

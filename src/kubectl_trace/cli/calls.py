@@ -34,6 +34,8 @@ _EXAMPLES = """\
   kubectl trace calls pod/nginx-0 --lib libc.so.6 getaddrinfo --stack
   # functions of Python, PHP, Java and Ruby, by their own names
   kubectl trace calls pod/runtimes -c php 'php:Account::*' --max 10
+  # what that costs the node: hits, nanoseconds, share of a CPU; 2% of one at most
+  kubectl trace calls pod/functions -c go main.greet --stats --max-overhead 2% --max 5
   # the bpftrace program that does it, to take further with `kubectl trace run`
   kubectl trace calls pod/nginx-0 ngx_unix_recv --show-program
 """

@@ -8,7 +8,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any
 
-_PROBE_WIDTH = 60
+_PROBE_WIDTH = 80
+_MOST = 40
+"""Probes in it, the costliest; JSON has them all."""
 
 
 def lines(cost: dict[str, Any]) -> Iterator[str]:
@@ -21,7 +23,8 @@ def lines(cost: dict[str, Any]) -> Iterator[str]:
         for each in cost["probes"]
     ]
     head = ("PROBE", "HITS", "AVERAGE NS", "CPU")
-    rows = [head, *rows, ("all", "", "", f"{cost['share']:.2f}%")]
+    more = [(f"{len(rows) - _MOST} more", "", "", "")] if len(rows) > _MOST else []
+    rows = [head, *rows[:_MOST], *more, ("all", "", "", f"{cost['share']:.2f}%")]
     width = min(_PROBE_WIDTH, max(len(row[0]) for row in rows))
     for probe, hits, average, share in rows:
         yield f"{probe:<{width}}  {hits:>12}  {average:>10}  {share:>8}"

@@ -31,6 +31,8 @@ _EXAMPLES = """\
   kubectl trace run node/node-a -f opens.bt
   # positional parameters and bpftrace's own options come after --
   kubectl trace run node/node-a -a -e 'interval:s:1 { printf("%d\\n", $1); exit(); }' -- -v 42
+  # no more than so many lines; at the end, what each probe has cost the node
+  kubectl trace run node/node-a -a --max-records 100 --stats -e 'tracepoint:raw_syscalls:sys_enter { printf("%s %d\\n", comm, args->id); }'
   # how the program is changed to run there, without running it
   kubectl trace run deploy/nginx --explain -e 'uprobe:/usr/sbin/nginx:ngx_unix_recv { @[pid] = count(); }'
   # what would be created

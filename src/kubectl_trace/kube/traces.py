@@ -93,6 +93,7 @@ _EXIT_REASONS = {
     Exit.FORBIDDEN: "Forbidden",
     Exit.REFUSED: "ProgramRefused",
     Exit.DEADLINE: "DeadlineExceeded",
+    Exit.OVERHEAD: "OverheadExceeded",
 }
 
 

@@ -1,7 +1,8 @@
-"""A program that counts its own texts, where bpftrace does not count all that it loses.
+"""A program that counts its own texts, so that it is known how many are lost.
 
-Up to 0.17 what the kernel has no room for in a CPU's buffer is told with the next text that finds
-room there: what is lost last is not told at all. 0.27 tells nothing. With the number of texts in a
+Bpftrace does not tell all (each seen): 0.17 tells with the next text that finds room in a CPU's
+buffer what was lost before it, and so not what is lost last; 0.23.2 looks at its counter until it
+is told to end, and loses on while it detaches; 0.27.1 tells nothing. With the number of texts in a
 map, which nothing is lost of, the difference to those that came is the truth.
 """
 

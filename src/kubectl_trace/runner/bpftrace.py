@@ -66,16 +66,6 @@ def is_before(release: str, minor: int) -> bool:
     return bool(found and int(found[1]) < minor)
 
 
-def tells_losses(release: str) -> bool:
-    """Whether it tells the number of all texts that it has lost.
-
-    0.17 reads a perf buffer a CPU and tells what was lost before the next text that came (see
-    `program.counting`); from 0.18 on a counter in the kernel is told (seen with 0.23.2). 0.27.1
-    tells nothing, and it is not known since when.
-    """
-    return not is_before(release, 18) and is_before(release, 24)
-
-
 def _is_old(release: str) -> bool:
     """Whether it is older than 0.20, which gave names anew."""
     return is_before(release, 20)

@@ -146,6 +146,8 @@ def _is_named_by_its_end(program: Loaded, point: Point) -> bool:
     last = point.text.rpartition(":")[2]
     if not _has_type(program, point) or not last:
         return False
+    if re.fullmatch(r"0x[0-9a-fA-F]+", last):  # an address, which 0.17 writes in decimal
+        last = str(int(last, 16))
     if not _has_wildcard(last):
         return program.name == last[:_NAME_SIZE]
     if len(program.name) < _NAME_SIZE:

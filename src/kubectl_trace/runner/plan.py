@@ -78,8 +78,6 @@ class Groundwork:
     names: Mapping[str, str]
     files: Mapping[str, frozenset[Identity]] = field(default_factory=dict)
     """Names in attach points, and which files probes attach to."""
-    counts_texts: bool = False
-    """Its texts are to be counted (see `program.counting`)."""
 
     @cached_property
     def syntax(self) -> syntax.Program:
@@ -133,9 +131,9 @@ class Groundwork:
         """
         merging = self.merging
         if merging is None:
-            return Plan(self._counted(self.program), self.names)
+            return Plan(counting.counted(self.program), self.names)
         with self._refusals():
-            program = self._counted(prepare.merged(self.program, merging))
+            program = counting.counted(prepare.merged(self.program, merging))
         return Plan(program, self.names, hidden_probes=merging.hidden_probes, merging=merging)
 
     def limited(self, limit: Scope) -> Plan:
@@ -146,14 +144,11 @@ class Groundwork:
         """
         merging = self.merging
         with self._refusals():
-            program = self._counted(prepare.limited(self.program, limit, merging))
+            program = counting.counted(prepare.limited(self.program, limit, merging))
         hidden = scope.hidden_probes(self.syntax, limit)
         if merging is not None:
             hidden += merging.hidden_probes
         return Plan(program, self.names, limit, hidden, merging)
-
-    def _counted(self, program: Rewritten) -> Rewritten:
-        return counting.counted(program) if self.counts_texts else program
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:
@@ -220,8 +215,7 @@ def prepared(
         # Of a container that has just begun, /proc/PID/exe is the runtime still.
         if each and not name.startswith(_PROC)
     }
-    counts_texts = not bpftrace.tells_losses(release)
-    return Groundwork(trace, placed, names, identities, counts_texts)
+    return Groundwork(trace, placed, names, identities)
 
 
 def has_kernel_types(environment: Mapping[str, str]) -> bool:

@@ -97,6 +97,11 @@ def test_what_can_not_be_told_names_all_that_it_may_be() -> None:
     assert set(names) == {"one of 4: uprobe:/0:f*, ..."}
 
 
+def test_an_address_is_a_decimal_number_in_0_17() -> None:
+    points = [Point("uprobe:/x:0x1159", "uprobe:/x:0x1159"), Point("uprobe:/x:f", "uprobe:/x:f")]
+    assert whose(loaded(("4441", KPROBE)), points) == ["uprobe:/x:0x1159"]
+
+
 def test_a_program_of_another_kind_keeps_its_own_name() -> None:
     assert whose(loaded(("main", TRACEPOINT)), POINTS) == ["main"]
 
