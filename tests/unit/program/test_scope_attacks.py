@@ -43,7 +43,7 @@ def is_guarded(text: str, condition: str) -> bool:
     return True
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(near_programs() | programs())
 def test_whatever_the_program_the_scope_decides_first(text: str) -> None:
     try:
