@@ -389,8 +389,6 @@ def _is_odd(token: Token) -> bool:
             return _NUMBER.fullmatch(text) is None
         case "string":
             return re.fullmatch(tokens.STRING, text) is None
-        case "comment":
-            return text.startswith("#")
         case "variable":
             return re.fullmatch(r"\$[0-9]+\D.*", text) is not None
         case "map":

@@ -109,6 +109,7 @@ _LONGEST_SHOWN = 400
 """Characters of a line; of a longer one those around the place are shown."""
 
 _WORD = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_LATER_SHEBANG = re.compile(r"^\#!", re.MULTILINE)
 _REST_OF_LINE = re.compile(r"[^\n]*")
 _EQUALS = re.compile("=")
 _NAME = re.compile(STRING)
@@ -136,6 +137,13 @@ def parse(text: str) -> Program:
     if "\0" in text:
         # Up to 0.23 bpftrace reads up to there only.
         raise ProgramError("a NUL character", text.index("\0"))
+    if line := _LATER_SHEBANG.search(text, 1):
+        # From 0.24 on #!a=kprobe:f is a probe with a name.
+        raise ProgramError(
+            "this is a comment up to bpftrace 0.23, and none later: a line that begins with #! can "
+            "only be the first",
+            line.start(),
+        )
     items: list[Item | Probe] = []
     offset = skip_layout(text, 0)
     while offset < len(text):

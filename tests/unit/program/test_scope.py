@@ -32,7 +32,7 @@ ADDED = f"\nBEGIN {{{MADE} }}\n"
         ("k:f / 1 // c\n/ {}", "k:f /@s[ns] && ((( 1 // c\n)) != 0)/ {}"),
         ("u:/bin/x:f/pid==1/{}", "u:/bin/x:f/pid==1/ /@s[ns]/ {}"),
         ("X {} $1 {}", "X  /@s[ns]/ {} $1  /@s[ns]/ {}"),
-        ("END {\n#! {\n}\nk:f {}", "END {\n#! {\n}\nk:f  /@s[ns]/ {}"),
+        ("END {\n// {\n}\nk:f {}", "END {\n// {\n}\nk:f  /@s[ns]/ {}"),
         ("i:s:1 {} END {} iter:task {} self:signal:SIGUSR1 {}",) * 2,
     ],
 )

@@ -43,7 +43,7 @@ def is_guarded(text: str, condition: str) -> bool:
     return True
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(near_programs() | programs())
 def test_whatever_the_program_the_scope_decides_first(text: str) -> None:
     try:
@@ -78,6 +78,25 @@ def test_no_predicate_is_stronger_than_the_scope(predicate: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "a=kprobe:f { }",
+        '"BEGIN"=kprobe:f { }',
+        '"a=BEGIN"=kprobe:f { }',
+        "BEGIN=kprobe:f { }",
+        "a=BEGIN=kprobe:f { }",
+        '"#!"=kprobe:f { }',
+        "#! first line\nkprobe:f { }",
+    ],
+)
+def test_a_probe_with_a_name_is_limited_as_another(text: str) -> None:
+    program = syntax.parse(text)
+    condition = scope.by_namespace(program).condition(program.probes[0])
+    assert is_guarded(limited(text), condition)
+    assert condition in limited(text)
+
+
+@pytest.mark.parametrize(
     "program",
     [
         "kprobe:f /1) || (1/ { }",
@@ -89,6 +108,11 @@ def test_no_predicate_is_stronger_than_the_scope(predicate: str) -> None:
         "kprobe:f { } } kprobe:g { {",
         "kprobe:f\\\n{ }",
         "kprobe:f { }\0kprobe:g { }",
+        # What 0.27 takes for probes, and older ones for comments.
+        "kprobe:f { }\n#!a=kprobe:g { }",
+        "/* */\n#!a=kprobe:g { }\nkprobe:f { }",
+        "kprobe:f {\n#! x\n}",
+        "kprobe:f\n#! x\n{ }",
         "#define X } kprobe:g {\nkprobe:f { X }",
         "#define X / *\nkprobe:f { X }",
         "#define curtask 0\nkprobe:f { }",

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 
 from kubectl_trace.program import syntax
 from kubectl_trace.program.syntax import Probe
-from kubectl_trace.program.tokens import ProgramError, Span, skip_layout
+from kubectl_trace.program.tokens import Lines, ProgramError, Span, skip_layout
 
 from .programs import TEXTS, programs
 
@@ -54,6 +54,8 @@ def test_programs_are_read(text: str) -> None:
 
 @given(programs(), programs())
 def test_one_program_after_the_other_has_the_probes_of_both(first: str, second: str) -> None:
+    second = second.removeprefix("#!/usr/bin/env bpftrace\n")
+    second = second.removeprefix("#!/usr/bin/env bpftrace\n")
     both = syntax.parse(first + "\n" + second)
     assert len(both.probes) == len(syntax.parse(first).probes) + len(syntax.parse(second).probes)
 
@@ -197,9 +199,15 @@ def test_several_characters_are_marked_on_their_first_line_only() -> None:
 # What follows is what bpftrace's versions read differently, so that a probe could escape the scope.
 
 
-def test_a_line_that_begins_with_shebang_is_a_comment_inside_a_block_too() -> None:
-    text = "BEGIN {\n#! {\n}\nkprobe:f { @ = 1 }\n#! }\n"
-    assert parts(text) == [["BEGIN"], ["kprobe", "f"]]
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [("BEGIN {\n#! {\n}", 2), ("BEGIN { }\n#!a=kprobe:f { }", 2), ("\n#!x\nk:f {}", 2)],
+)
+def test_a_line_that_begins_with_shebang_is_the_first_or_none(text: str, line: int) -> None:
+    with pytest.raises(ProgramError, match="can only be the first") as error:
+        syntax.parse(text)
+    assert Lines(text).position(error.value.offset) == (line, 1)
+    assert parts("#! a=kprobe:g {\nkprobe:f { @ = 1 }") == [["kprobe", "f"]]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubectl_trace.results.reader import RecordReader
@@ -91,6 +91,7 @@ def test_a_line_whose_data_is_not_as_its_type_says_is_no_record(line: bytes) -> 
     assert len(record.data) <= 64 << 10
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=30) | st.just(b"\n"), max_size=20))
 def test_any_bytes_are_read(pieces: list[bytes]) -> None:
     reader = RecordReader(longest=64)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from kubectl_trace.errors import NotFoundError, RefusedError
+from kubectl_trace.errors import ForbiddenError, NotFoundError, RefusedError
 from kubectl_trace.program import scope
-from kubectl_trace.runner import bpftrace, files, plan
+from kubectl_trace.runner import bpftrace, files, modules, plan
 from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Trace
 
@@ -125,10 +125,22 @@ def test_below_the_root_of_the_target_no_link_leads_out(tmp_path: Path) -> None:
             for path in (f"/bin/{name}", f"/proc/$container_pid/root/bin/{name}", f"bin/{name}"):
                 with pytest.raises(NotFoundError):
                     plan.prepared(trace(f"uprobe:{path}:main {{ }}"), [process.pid])
+            with pytest.raises(NotFoundError):
+                modules.libraries([process.pid], [f"/bin/{name}"])
         for path in ("/bin/inside", "/proc/$container_pid/root/bin/inside"):
             program = plan.prepared(trace(f"uprobe:{path}:main {{ }}"), [process.pid]).program
             assert program.text == f"uprobe:/proc/{process.pid}/root/bin/own:main {{ }}"
         process.kill()
+
+
+@pytest.mark.parametrize(
+    "name", ["/dev/fd/0", "//proc/self/exe", "/./proc/1/exe", "/dev/../proc/1/root/bin/sh"]
+)
+def test_no_link_of_the_kernels_leads_out_by_another_spelling(name: str) -> None:
+    with pytest.raises((NotFoundError, ForbiddenError)):
+        plan.prepared(trace(f'uprobe:"{name}":main {{ }}'), [os.getpid()])
+    with pytest.raises((NotFoundError, ForbiddenError)):
+        modules.libraries([os.getpid()], [name])
 
 
 def test_without_a_scope_files_of_the_node_may_be_named() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubectl_trace.errors import ForbiddenError
@@ -100,6 +100,7 @@ def test_a_file_that_can_not_be_read_lets_nothing_be_traced(tmp_path: Path) -> N
         policy.read(tmp_path / "policy.yaml")
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200) | st.text(":-[]{}&*!? \nascope", max_size=60).map(str.encode))
 def test_whatever_is_in_a_file_it_is_read_or_refused(content: bytes) -> None:
     with tempfile.NamedTemporaryFile() as file, contextlib.suppress(ForbiddenError):
