@@ -26,6 +26,7 @@ from kubectl_trace.runner import (
     attempts,
     bites,
     bpftrace,
+    capabilities,
     files,
     leftovers,
     plan,
@@ -249,6 +250,11 @@ def _run_held(
             for text in supervisor.held_back or ():
                 writer.add("stderr", text)
             break
+    if summary.exit == Exit.REFUSED and (missing := capabilities.missing()):
+        names = " and ".join(f"CAP_{name}" for name in missing)
+        return msgspec.structs.replace(
+            summary, message=f"{summary.message}; the runner has no {names} (docs/rights.md)"
+        )
     if summary.exit == Exit.REFUSED and not any(path.is_dir() for path in _TRACEFS):
         return msgspec.structs.replace(
             summary,
