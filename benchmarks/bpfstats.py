@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import re
 from contextlib import contextmanager
@@ -11,16 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubectl_trace.runner import syscalls
+from kubectl_trace.runner import bpfprog
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-_ENABLE_STATS, _RUN_TIME = 32, 0  # <linux/bpf.h>
-
-
-class _Attributes(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_uint32)]
 
 
 @dataclass(frozen=True)
@@ -40,11 +33,12 @@ def counted() -> Iterator[None]:
 
     Until this file descriptor is closed, whatever ends us; the sysctl stays as it is.
     """
-    fd = syscalls.bpf(_ENABLE_STATS, _Attributes(_RUN_TIME))
+    fd = bpfprog.enable_statistics()
     try:
         yield
     finally:
-        os.close(fd)
+        if fd is not None:
+            os.close(fd)
 
 
 def cost(pid: int) -> Cost:

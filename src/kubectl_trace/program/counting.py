@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kubectl_trace.program.rewrite import Rewritten
+    from kubectl_trace.program.syntax import Program
     from kubectl_trace.program.tokens import Tree
 
 MAP = "@kubectl_trace_texts"
@@ -29,13 +30,21 @@ _REASON = f"{MAP} counts the texts, so that lost ones are known; this map is not
 def counted(source: Rewritten) -> Rewritten:
     """The program with its texts counted; as it is, where it has none or that can't be done."""
     program = syntax.parse(source.text)
-    if MAP in source.text or any("printf" in value for value in program.macros.values()):
+    if MAP in source.text or any("printf" in text for text in _elsewhere(program)):
         return source
+    blocks = [probe.block for probe in program.probes]
     try:
-        edits = [edit for block in program.code for edit in _edits(tree(program.text, block))]
+        edits = [edit for block in blocks for edit in _edits(tree(program.text, block))]
     except _InsideExpressionError:
         return source
     return source.edit(edits)
+
+
+def _elsewhere(program: Program) -> Iterator[str]:
+    """Code that is not a probe's: bpftrace's own macros may use no map that they are not given."""
+    yield from program.macros.values()
+    probes = {probe.block for probe in program.probes}
+    yield from (program.of(block) for block in program.code if block not in probes)
 
 
 class _InsideExpressionError(Exception):

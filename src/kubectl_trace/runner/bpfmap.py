@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kubectl_trace.runner import syscalls
 
-_UPDATE_ELEM, _DELETE_ELEM, _OBJ_GET_INFO_BY_FD = 2, 3, 15
+_UPDATE_ELEM, _DELETE_ELEM = 2, 3
 _NAME_SIZE = 16  # BPF_OBJ_NAME_LEN, the final 0 included
 
 
@@ -21,14 +21,6 @@ class _ElementAttributes(ctypes.Structure):
         ("key", ctypes.c_uint64),
         ("value", ctypes.c_uint64),
         ("flags", ctypes.c_uint64),
-    ]
-
-
-class _InfoAttributes(ctypes.Structure):
-    _fields_ = [
-        ("fd", ctypes.c_uint32),
-        ("length", ctypes.c_uint32),
-        ("info", ctypes.c_uint64),
     ]
 
 
@@ -106,9 +98,8 @@ def _fd_of(pid: int, fd: int) -> int:
 
 def _info(fd: int) -> _MapInfo | None:
     info = _MapInfo()
-    attributes = _InfoAttributes(fd, ctypes.sizeof(info), ctypes.addressof(info))
     try:
-        syscalls.bpf(_OBJ_GET_INFO_BY_FD, attributes)
+        syscalls.bpf_info(fd, info)
     except OSError:
         return None  # no map any more
     return info

@@ -14,7 +14,7 @@ from pathlib import Path
 from kubectl_trace.runner import syscalls
 from kubectl_trace.runner.cost import Count, Loaded
 
-_OBJ_GET_INFO_BY_FD, _ENABLE_STATS, _RUN_TIME = 15, 32, 0
+_ENABLE_STATS, _RUN_TIME = 32, 0
 _SYSCTL = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 
@@ -43,14 +43,6 @@ class _Info(ctypes.Structure):
         ("_tags", ctypes.c_uint64),
         ("run_time_ns", ctypes.c_uint64),
         ("run_count", ctypes.c_uint64),
-    ]
-
-
-class _InfoAttributes(ctypes.Structure):
-    _fields_ = [
-        ("fd", ctypes.c_uint32),
-        ("length", ctypes.c_uint32),
-        ("info", ctypes.c_uint64),
     ]
 
 
@@ -132,8 +124,7 @@ class Programs:
 
 def _info(fd: int) -> _Info:
     info = _Info()
-    attributes = _InfoAttributes(fd, ctypes.sizeof(info), ctypes.addressof(info))
-    syscalls.bpf(_OBJ_GET_INFO_BY_FD, attributes)
+    syscalls.bpf_info(fd, info)
     return info
 
 

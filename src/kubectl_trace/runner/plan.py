@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import glob
 import os
+import re
 import secrets
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -33,6 +34,7 @@ _BTF = Path("/sys/kernel/btf/vmlinux")
 _PROC = "/proc/"
 """What begins so is the node's, not the container's."""
 _MOST_FILES = 1000
+_HELD = re.compile(r"/proc/self/fd/\d+")
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Plan:
     def _as_written(self, text: str) -> str:
         for run, own in self.names.items():
             text = text.replace(run, own)
-        return text
+        return _HELD.sub(_file_of, text)
 
 
 @dataclass(frozen=True)
@@ -216,6 +218,14 @@ def prepared(
         if each and not name.startswith(_PROC)
     }
     return Groundwork(trace, placed, names, identities)
+
+
+def _file_of(held: re.Match[str]) -> str:
+    """What a file is called that we hold, or that we don't."""
+    try:
+        return os.readlink(held[0])
+    except OSError:
+        return held[0]
 
 
 def has_kernel_types(environment: Mapping[str, str]) -> bool:

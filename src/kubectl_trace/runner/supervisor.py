@@ -93,7 +93,7 @@ class Supervisor:
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
         self._reason = ""
         self._ready = False
-        self._killed = False
+        self._killed = self._interrupted = False
         self._set_timer("deadline", deadline, lambda: self._stop("deadline"))
         if members is not None:
             self._set_timer("scope", 0.0, self._find_scope_map)
@@ -214,6 +214,12 @@ class Supervisor:
             self._fail(Exit.REFUSED, "bpftrace refused the program")
 
     def _count_lost(self) -> None:
+        """Counts what bpftrace has not told; what comes after a program's own exit() is not lost.
+
+        Interrupted, bpftrace detaches and then reads all that is there.
+        """
+        if not self._interrupted:
+            return
         told = self._writer.lost.get(KERNEL_BUFFER, 0)
         if more := self._translation.unreported(told):
             self._writer.add_output(Given(Output("lost_events", {"events": more})))
@@ -370,6 +376,7 @@ class Supervisor:
         with contextlib.suppress(BlockingIOError):
             data = os.read(fd, _CHUNK)
         self._signal(signal.SIGINT)
+        self._interrupted = True
         if data:
             lines, handle = self._outputs[fd]
             handle(lines.feed(data))
@@ -402,7 +409,7 @@ class Supervisor:
             exit_code, reason = Exit.FAILED, "failed"
             how = f"status {status}" if status > 0 else signal.Signals(-status).name
             message = f"bpftrace ended with {how}"
-        elif self._translation.is_cut:
+        elif self._interrupted and self._translation.is_cut:
             exit_code, reason = Exit.FAILED, "failed"
             message = "bpftrace's output broke off: what it printed last, and its maps, are lost"
         elif reason == overhead.REASON and self._overhead is not None:

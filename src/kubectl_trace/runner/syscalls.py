@@ -12,6 +12,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 # The same on every architecture since they are newer than the common table (Linux 5.1).
 _PIDFD_GETFD = 438
 _BPF = {"x86_64": 321, "aarch64": 280}
+_BPF_OBJ_GET_INFO_BY_FD = 15
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 IN_CREATE = 0x100  # <linux/inotify.h>
@@ -30,6 +31,22 @@ def bpf(command: int, attributes: Any) -> int:
     return _checked(
         _libc.syscall(_BPF[platform.machine()], command, ctypes.byref(attributes), size)
     )
+
+
+def bpf_info(fd: int, info: ctypes.Structure) -> None:
+    """Fills in what the kernel knows of a map or program, up to the structure's size (bpf(2))."""
+    bpf(
+        _BPF_OBJ_GET_INFO_BY_FD,
+        _InfoAttributes(fd, ctypes.sizeof(info), ctypes.addressof(info)),
+    )
+
+
+class _InfoAttributes(ctypes.Structure):
+    _fields_ = [
+        ("fd", ctypes.c_uint32),
+        ("length", ctypes.c_uint32),
+        ("info", ctypes.c_uint64),
+    ]
 
 
 def inotify_init() -> int:

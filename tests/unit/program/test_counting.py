@@ -29,6 +29,8 @@ def test_each_printf_is_counted_where_it_is_reached() -> None:
         'k:f { pid > 1 ? printf("a") : 0 }',
         'k:f { $x = (printf("a"), 1); }',
         '#define SAY printf("a")\nk:f { SAY; }',
+        'macro say(x) { printf("%d", x); }\nk:f { say(1); printf("a"); }',
+        'fn say(): void { printf("a"); }\nk:f { say(); }',
         "k:f { @ = count(); }",
         'k:f { @x["printf"] = 1; /* printf(1); */ }',
         f'k:f {{ {MAP} = 1; printf("a"); }}',
