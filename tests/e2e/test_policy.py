@@ -9,16 +9,20 @@ import contextlib
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from .command import BIN, Command, Result, start, trace
+from .command import BIN, Command, Result, kubectl, start, trace, wait_until
+from .conftest import REPOSITORY
 from .known_calls import other_bpftrace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from .cluster import Cluster, Pod
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="bpftrace needs root")
 
@@ -240,3 +244,58 @@ def test_no_file_of_the_node_comes_into_a_message(opener: int) -> None:
     result = trace("run", f"local/{opener}", "-e", program)
     assert result.code == 2, result
     assert "root:" not in result.stderr
+
+
+@pytest.fixture
+def tenant(cluster: Cluster) -> Iterator[str]:
+    """A namespace whose owner lets traces see its own pods only."""
+    name = "tenant"
+    kubectl("create", "namespace", name)
+    policy = REPOSITORY / "deploy" / "policy" / "policy.yaml"
+    done = kubectl(
+        *("create", "configmap", "kubectl-trace-policy", "-n", name, f"--from-file={policy}")
+    )
+    assert done.code == 0, done
+    pod = {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {"name": "web", "namespace": name},
+        "spec": {
+            "terminationGracePeriodSeconds": 0,
+            "containers": [
+                {
+                    "name": "web",
+                    "image": "docker.io/kubectl-trace-testbed/nginx:1",
+                    "imagePullPolicy": "IfNotPresent",
+                }
+            ],
+        },
+    }
+    wait_until(
+        lambda: kubectl("get", "serviceaccount", "default", "-n", name).code == 0,
+        "the namespace's service account",
+    )
+    assert cluster.apply(pod).code == 0
+    assert kubectl("wait", "--for=condition=ready", "pod/web", "-n", name).code == 0
+    yield name
+    kubectl("delete", "namespace", name, "--wait=false")
+
+
+def test_in_a_cluster_who_may_trace_in_one_namespace_sees_nothing_of_another(
+    cluster: Cluster, tenant: str, nginx: Pod
+) -> None:
+    """Whatever the client says: the node tells which namespace a container is in."""
+    accepted = "uprobe:/usr/sbin/nginx:ngx_event_accept { @requests = count(); }"
+    own = start("run", "pod/web", "-n", tenant, "-a", "-e", accepted).wait_until_attached()
+    cluster.request(nginx, 5)  # of the same image
+    (web,) = cluster.get("pods", "-n", tenant, "--field-selector=metadata.name=web")["items"]
+    cluster.request(replace(nginx, ip=web["status"]["podIP"]), 3)
+    assert own.interrupt().finish().stdout == "@requests: 3\n"
+    for words in (
+        ("pod/" + nginx.name, "--target-namespace", "default"),
+        (nginx.node,),
+        ("pod/web", "--no-scope"),
+    ):
+        refused = trace("run", *words, "-n", tenant, "-a", "-e", accepted)
+        assert refused.code == 4, refused
+        assert "not allowed by the cluster's policy (namespaces: own)" in refused.stderr
