@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -321,20 +322,25 @@ CASES = {
 @pytest.fixture(scope="module")
 def watch(
     folder: Path, newer: dict[str, str], tmp_path_factory: pytest.TempPathFactory
-) -> Callable[[str], Seen]:
-    """Traces the program of a case; once, for all the tests that look at it."""
-    known: dict[str, Seen] = {}
+) -> Iterator[Callable[[str], Seen]]:
+    """Traces the program of a case; once, for all the tests that look at it, and two at a time."""
+    pool = ThreadPoolExecutor(2)
+
+    def seen(file: str) -> Seen:
+        case = CASES[file]
+        words = (*(case.patterns or case.functions), *LONG)
+        return see(folder / file, tmp_path_factory.mktemp("calls"), newer, *words)
+
+    there = [file for file in CASES if (folder / file).exists()]
+    known = {file: pool.submit(seen, file) for file in there}
 
     def watched(file: str) -> Seen:
-        if not (folder / file).exists():
-            pytest.skip(f"{file} is not to be had any more")
         if file not in known:
-            case = CASES[file]
-            words = (*(case.patterns or case.functions), *LONG)
-            known[file] = see(folder / file, tmp_path_factory.mktemp("calls"), newer, *words)
-        return known[file]
+            pytest.skip(f"{file} is not to be had any more")
+        return known[file].result()
 
-    return watched
+    yield watched
+    pool.shutdown(cancel_futures=True)
 
 
 @pytest.mark.parametrize("file", CASES)
