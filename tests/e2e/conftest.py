@@ -18,6 +18,7 @@ from kubectl_trace.image import IMAGE
 
 from . import command
 from .cluster import Cluster, Pod
+from .leftovers import footprint, wait_until_clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 OWN = "KUBECTL_TRACE_E2E_KUBECONFIG"
 REQUIRED = "KUBECTL_TRACE_REQUIRE_E2E"
+CLEAN = 90.0
+"""Seconds after which nothing is left of a trace: docs/reliability.md."""
 
 
 @pytest.fixture(scope="session")
@@ -85,6 +88,15 @@ def _leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     if "cluster" in request.fixturenames:
         command.trace("delete", "--all", "-A", "--now")
     command.wait_until(lambda: folders() <= before, "no folder is left in /tmp", 20)
+
+
+@pytest.fixture
+def no_footprint(cluster: Cluster) -> Iterator[None]:
+    """After the test there are no more processes, BPF programs, objects and folders than before."""
+    before = footprint()
+    yield
+    command.trace("delete", "--all", "-A", "--now")
+    wait_until_clean(before, CLEAN)
 
 
 def folders() -> set[str]:

@@ -212,6 +212,7 @@ def test_the_greatest_entries_are_those_of_all_nodes_together(
     assert [line.partition("]: ")[2] for line in result.lines] == ["30", "40"], result
 
 
+@pytest.mark.usefixtures("no_footprint")
 def test_pods_that_come_later_join_and_pods_that_go_leave(
     cluster: Cluster, grown: Callable[[int], list[Pod]]
 ) -> None:
@@ -346,6 +347,7 @@ def test_one_trace_on_two_nodes_is_listed_read_and_stopped_as_one(
     cluster.wait_until_gone(trace_id)
 
 
+@pytest.mark.usefixtures("no_footprint")
 def test_the_runners_of_a_client_that_is_killed_end_on_all_nodes(
     cluster: Cluster, web: list[Pod]
 ) -> None:

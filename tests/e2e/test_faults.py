@@ -18,7 +18,6 @@ import pytest
 
 from .command import Command, kubectl, start, trace, wait_until
 from .conftest import OWN
-from .leftovers import footprint, wait_until_clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,14 +25,16 @@ if TYPE_CHECKING:
     from .cluster import Cluster, Pod
     from .command import Result
 
-pytestmark = pytest.mark.skipif(
-    bool(os.environ.get(OWN)), reason="the control plane and the nodes must be the testbed's"
-)
+pytestmark = [
+    pytest.mark.skipif(
+        bool(os.environ.get(OWN)), reason="the control plane and the nodes must be the testbed's"
+    ),
+    pytest.mark.usefixtures("no_footprint"),
+]
 
 NUMBERS = 'interval:ms:20 { printf("%d\\n", @n); @n++; } END { clear(@n); }'
 TICKS = "interval:ms:20 { @ticks = count(); }"
 ACCEPTED = "uprobe:/usr/sbin/nginx:ngx_event_accept { @requests = count(); }"
-CLEAN = 90.0  # seconds: docs/reliability.md
 LABEL = "iovisor.org/kubectl-trace-id"
 
 
@@ -63,14 +64,6 @@ def fault(cluster: Cluster) -> Iterator[Fault]:
         testbed(action, name)
     done = kubectl("wait", "--for=condition=ready", "nodes", "--all", "--timeout=90s")
     assert done.code == 0, done
-
-
-@pytest.fixture(autouse=True)
-def _is_clean_afterwards(cluster: Cluster) -> Iterator[None]:
-    before = footprint()
-    yield
-    trace("delete", "--all", "-A", "--now")
-    wait_until_clean(before, CLEAN)
 
 
 def numbers(result: Result) -> list[int]:

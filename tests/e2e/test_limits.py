@@ -241,6 +241,7 @@ def test_stats_are_a_table_for_people() -> None:
     assert "CPU time of bpftrace" in lines[head + 3]
 
 
+@pytest.mark.usefixtures("no_footprint")
 def test_a_runner_that_needs_more_memory_than_it_may_have_says_so(node: str) -> None:
     # The kernel kills the runner, or bpftrace.
     program = "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }"

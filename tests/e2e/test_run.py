@@ -586,6 +586,7 @@ def test_a_trace_that_is_cut_short_without_its_maps_says_so(cluster: Cluster, no
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
+@pytest.mark.usefixtures("no_footprint")
 def test_a_client_that_is_killed_takes_its_trace_with_it(
     cluster: Cluster, node: str, number: signal.Signals
 ) -> None:
@@ -608,6 +609,7 @@ def test_a_killed_client_leaves_no_proxy_and_no_socket(cluster: Cluster, node: s
     wait_until(lambda: not leftovers() - before, "no folder is left", 20)
 
 
+@pytest.mark.usefixtures("no_footprint")
 def test_piped_into_head_it_stops_the_trace(cluster: Cluster, node: str) -> None:
     program = 'interval:ms:100 { printf("tick\\n"); }'
     script = f"kubectl-trace run {node} -a -e '{program}' | head -n 2"
@@ -630,6 +632,7 @@ def test_no_terminal_is_needed(cluster: Cluster, node: str) -> None:
     assert command.finish().stdout == "once\n"
 
 
+@pytest.mark.usefixtures("no_footprint")
 def test_a_rotated_log_is_followed_without_loss(cluster: Cluster, node: str) -> None:
     # Some 15 MB: the testbed's kubelets rotate at 10.
     program = (

@@ -97,6 +97,7 @@ def test_without_a_scope_the_neighbours_events_come_too(
     assert result.stdout == "@requests: 20\n"
 
 
+@pytest.mark.usefixtures("no_footprint")
 def test_a_restarted_container_is_seen_from_its_first_moment_and_its_neighbour_never(
     cluster: Cluster, pair: tuple[Pod, Pod]
 ) -> None:

@@ -10,6 +10,7 @@ import os
 import resource
 import time
 import traceback
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,9 @@ if TYPE_CHECKING:
 
     from kubectl_trace.program.merging import Merging
     from kubectl_trace.runner.attempts import Attempt
+    from kubectl_trace.runner.calls import Reading
     from kubectl_trace.runner.plan import Groundwork, Plan
+    from kubectl_trace.runner.policy import Policy
     from kubectl_trace.runner.processes import Process
 
 _CONTAINER_TIMEOUT = 5.0
@@ -106,7 +109,7 @@ def _run(trace: Trace, writer: RecordWriter, stdin: int) -> Summary:
         contextlib.closing(Semaphores()) as semaphores,
         contextlib.closing(Statistics(trace.limits if trace.traces else Limits())) as statistics,
     ):
-        summary = _run_held(trace, writer, stdin, held, semaphores, statistics)
+        summary = _run_held(trace, _Means(writer, stdin, held, semaphores, statistics))
     return _with_bites(trace, summary, writer, time.monotonic() - begun)
 
 
@@ -127,23 +130,55 @@ def _with_bites(trace: Trace, summary: Summary, writer: RecordWriter, seconds: f
     return summary
 
 
-def _run_held(
-    trace: Trace,
-    writer: RecordWriter,
-    stdin: int,
-    held: files.Held,
-    semaphores: Semaphores,
-    statistics: Statistics,
-) -> Summary:
+@dataclass(frozen=True)
+class _Means:
+    """What a trace has at hand on its node, to be let go of at its end."""
+
+    writer: RecordWriter
+    stdin: int
+    held: files.Held
+    semaphores: Semaphores
+    statistics: Statistics
+
+    def complain(self, text: str) -> None:
+        """Tells the user."""
+        self.writer.add("stderr", text)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A trace that is ready to be tried."""
+
+    trace: Trace
+    """With the program that `calls` has written, if it has."""
+    groundwork: Groundwork
+    reading: Reading | None
+    """How to read what a program of `calls` prints."""
+
+
+def _run_held(trace: Trace, means: _Means) -> Summary:
     known = policy.read()
     policy.check_always(trace)
     binary = bpftrace.find()
     leftovers.remove_all()  # of runners that were killed
-    chosen = _processes(trace, writer)
+    chosen = _processes(trace, means.writer)
     policy.check(trace, known)
-    pids = [process.pid for process in chosen]
     release = bpftrace.version(binary)
     policy.check_version(known, release)
+    prepared = _prepared(trace, chosen, known, release, means)
+    if isinstance(prepared, Summary):
+        return prepared
+    return _with_reason(_tried(prepared, known, binary, release, means))
+
+
+def _prepared(
+    trace: Trace, chosen: Sequence[Process], known: Policy, release: str, means: _Means
+) -> _Prepared | Summary:
+    """The trace with all that its program needs; or its end, where nothing is to be traced.
+
+    Whatever happens, the start record is written.
+    """
+    pids = [process.pid for process in chosen]
     start = Start(
         trace=trace.id,
         version=__version__,
@@ -154,10 +189,6 @@ def _run_held(
         container_pid=pids[0] if len(pids) == 1 else 0,
         containers=tuple(itertools.starmap(attempts.member, enumerate(trace.containers, 1))),
     )
-
-    def complain(text: str) -> None:
-        writer.add("stderr", text)
-
     reading = None
     try:
         if trace.listing is not None or trace.calls is not None:
@@ -165,7 +196,7 @@ def _run_held(
         if trace.listing is not None:
             from kubectl_trace.runner import listing
 
-            return listing.run(trace.listing, _all_pids(trace, chosen), writer)
+            return listing.run(trace.listing, _all_pids(trace, chosen), means.writer)
         if trace.calls is not None:
             from kubectl_trace.runner import calls
 
@@ -174,41 +205,49 @@ def _run_held(
                 _all_pids(trace, chosen),
                 release=release,
                 has_types=plan.has_kernel_types(trace.environment),
-                held=held,
-                complain=complain,
+                held=means.held,
+                complain=means.complain,
             )
             if reading is None:
-                writer.add("program", {"text": trace.program, "changes": []})
+                means.writer.add("program", {"text": trace.program, "changes": []})
                 return Summary(exit=Exit.DONE, reason="explained")
             policy.check_program(trace, known)
         groundwork = plan.prepared(
             trace,
             pids,
             release=release,
-            complain=complain,
-            held=held,
+            complain=means.complain,
+            held=means.held,
             is_ours=reading is not None,
         )
         if reading is not None:
             groundwork = dataclasses.replace(groundwork, files=reading.files)
-            lifted = [semaphores.lift(*each) for each in reading.semaphores]
+            lifted = [means.semaphores.lift(*each) for each in reading.semaphores]
             if not all(lifted):
-                complain("USDT: not every process's semaphores can be raised; it may stay silent")
+                means.complain(
+                    "USDT: not every process's semaphores can be raised; it may stay silent"
+                )
         start = _with_maps(start, groundwork.merging)
     finally:
-        writer.add("start", to_data(start))
-        writer.flush()
-    environment = _environment(trace, groundwork, release)
+        means.writer.add("start", to_data(start))
+        means.writer.flush()
+    return _Prepared(trace, groundwork, reading)
+
+
+def _tried(prepared: _Prepared, known: Policy, binary: str, release: str, means: _Means) -> Summary:
+    """Runs the program in one way after the other, until bpftrace takes it."""
+    trace, writer = prepared.trace, means.writer
+    environment = _environment(trace, prepared.groundwork, release)
     end = time.monotonic() + trace.deadline
     said: set[str] = set()
 
     def complain_once(text: str) -> None:
         if text not in said:
             said.add(text)
-            complain(text)
+            means.complain(text)
 
     permitted = functools.partial(policy.allowed, known=known, complain=complain_once)
-    for attempt in attempts.attempts(trace, groundwork, environment, writer, permitted):
+    for attempt in attempts.attempts(trace, prepared.groundwork, environment, writer, permitted):
         with contextlib.ExitStack() as stack:
             if attempt.members is not None:
                 stack.callback(attempt.members.close)
@@ -222,11 +261,11 @@ def _run_held(
                 file,
                 trace.program,
                 trace.program_name,
-                reading,
+                prepared.reading,
                 room=bpftrace.untold_room(environment, release),
             )
             child = bpftrace.start(
-                binary, file, trace.bpftrace_options, trace.parameters, environment, held.fds
+                binary, file, trace.bpftrace_options, trace.parameters, environment, means.held.fds
             )
             held_back: list[str] | None = [] if attempt.has_fallback else None
             supervisor = Supervisor(
@@ -240,28 +279,32 @@ def _run_held(
                 held_back=held_back,
                 deadline=end - time.monotonic(),
                 grace=trace.grace,
-                control_fd=stdin,
-                overhead=Overhead(statistics, attempt.plan.points, writer),
+                control_fd=means.stdin,
+                overhead=Overhead(means.statistics, attempt.plan.points, writer),
             )
             summary = supervisor.run()
             _tell_whose(writer, attempt)
             leftovers.remove(child.pid)
         if summary.exit != Exit.REFUSED or not translation.hidden_errors:
             for text in supervisor.held_back or ():
-                writer.add("stderr", text)
+                means.complain(text)
             break
-    if summary.exit == Exit.REFUSED and (missing := capabilities.missing()):
-        names = " and ".join(f"CAP_{name}" for name in missing)
-        return msgspec.structs.replace(
-            summary, message=f"{summary.message}; the runner has no {names} (docs/rights.md)"
-        )
-    if summary.exit == Exit.REFUSED and not any(path.is_dir() for path in _TRACEFS):
-        return msgspec.structs.replace(
-            summary,
-            message=summary.message
-            + "; no tracefs here (mount -t tracefs none /sys/kernel/tracing), tracepoints need it",
-        )
     return summary
+
+
+def _with_reason(summary: Summary) -> Summary:
+    """Of a program that was refused: what this machine has not that bpftrace needs."""
+    if summary.exit != Exit.REFUSED:
+        return summary
+    message = summary.message
+    if missing := capabilities.missing():
+        names = " and ".join(f"CAP_{name}" for name in missing)
+        message += f"; the runner has no {names} (docs/rights.md)"
+    elif not any(path.is_dir() for path in _TRACEFS):
+        message += (
+            "; no tracefs here (mount -t tracefs none /sys/kernel/tracing), tracepoints need it"
+        )
+    return msgspec.structs.replace(summary, message=message)
 
 
 def _tell_whose(writer: RecordWriter, attempt: Attempt) -> None:
