@@ -28,16 +28,17 @@ def footprint() -> Footprint:
     return Footprint(frozenset({*_processes(), *_bpf(), *_objects(), *_folders()}))
 
 
-def wait_until_clean(before: Footprint, seconds: float) -> None:
-    """Waits until there is no more than there was before."""
+def wait_until_clean(before: Footprint, seconds: float, *, but_objects: bool = False) -> None:
+    """Waits until there is no more than there was before, objects in the cluster excepted."""
 
-    def is_clean() -> bool:
-        return not footprint().beyond(before)
+    def left() -> list[str]:
+        things = footprint().beyond(before)
+        return [each for each in things if not (but_objects and each.startswith("object "))]
 
     try:
-        wait_until(is_clean, "nothing is left", seconds)
+        wait_until(lambda: not left(), "nothing is left", seconds)
     except AssertionError:
-        raise AssertionError(f"left behind: {footprint().beyond(before)}") from None
+        raise AssertionError(f"left behind: {left()}") from None
 
 
 def _processes() -> list[str]:
@@ -61,7 +62,12 @@ def _bpf() -> list[str]:
     for kind in ("prog", "map"):
         done = Command("bpftool", "--json", kind, "list").finish()
         assert done.code == 0, done
-        found += [f"BPF {kind} {each['id']}" for each in json.loads(done.stdout)]
+        # Those of cgroups are the container runtime's and systemd's.
+        found += [
+            f"BPF {kind} {each['id']}"
+            for each in json.loads(done.stdout)
+            if not each.get("type", "").startswith("cgroup_")
+        ]
     return found
 
 
@@ -70,7 +76,7 @@ def _objects() -> list[str]:
         *("get", "jobs,pods,configmaps", "-A", "-l", LABEL, "--no-headers"),
         *("-o", "custom-columns=K:.kind,NS:.metadata.namespace,N:.metadata.name"),
     )
-    return [" ".join(line.split()) for line in done.lines]
+    return [f"object {' '.join(line.split())}" for line in done.lines]
 
 
 def _folders() -> list[str]:

@@ -1,6 +1,6 @@
 """What each capability of the runner is for: without it, that does not work, and says so.
 
-The table in docs/rights.md has a row for each. SYS_ADMIN: test_limits.py.
+The table in docs/rights.md has a row for each.
 """
 
 from __future__ import annotations
@@ -28,20 +28,20 @@ STACK = "tracepoint:raw_syscalls:sys_enter { @[kstack(3)] = count(); exit(); }"
 NAME = re.compile(r"^\s+[a-z_]\w+\+\d+$", re.MULTILINE)
 
 
-def run_without(missing: str, target: str, program: str, folder: Path) -> Result:
+def run_without(missing: str, target: str, program: str, folder: Path, *words: str) -> Result:
     """A trace whose runner lacks a capability."""
     path = "/spec/template/spec/containers/0/securityContext/capabilities/add"
     left = [each for each in CAPABILITIES if each != missing]
     patch = folder / "patch.json"
     patch.write_text(json.dumps([{"op": "replace", "path": path, "value": left}]))
-    words = ("-a", "-e", program, "--patch", str(patch), "--patch-type", "json")
-    return trace("run", target, *words)
+    patched = ("--patch", str(patch), "--patch-type", "json")
+    return trace("run", target, "-a", "-e", program, *patched, *words)
 
 
 @pytest.fixture
 def private(nginx: Pod) -> Iterator[str]:
     """A program in the container that only another user than root may read."""
-    script = "mkdir /own && cp /usr/sbin/nginx /own/ && chown -R 33 /own && chmod -R go= /own"
+    script = "mkdir -p /own && cp /usr/sbin/nginx /own/ && chown -R 33 /own && chmod -R go= /own"
     done = kubectl("exec", nginx.name, "--", "sh", "-c", script)
     assert done.code == 0, done
     yield f"uprobe:/own/nginx:ngx_event_accept {COUNT}"
@@ -86,3 +86,12 @@ def test_without_syslog_kernel_stacks_have_addresses_and_no_names(
     assert result.code == 0, result
     assert "0xffffffff" in result.stdout
     assert not NAME.search(result.stdout)
+
+
+def test_without_sys_admin_statistics_are_refused_before_anything_is_attached(
+    cluster: Cluster, node: str, tmp_path: Path
+) -> None:
+    result = run_without("SYS_ADMIN", node, STACK, tmp_path, "--stats")
+    assert result.code == 4, result
+    assert "the kernel gives no statistics of BPF programs here" in result.stderr
+    assert "attached" not in result.stderr

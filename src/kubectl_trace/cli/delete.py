@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from kubectl_trace.cli.arguments import complain, verb_parser
 from kubectl_trace.errors import Exit, TraceError, UsageError
+from kubectl_trace.results.terminal import escape
 
 if TYPE_CHECKING:
     import argparse
@@ -96,7 +97,7 @@ def _delete_orphans(arguments: argparse.Namespace) -> int:
     from kubectl_trace.runner import leftovers
 
     for folder in remove_dead():
-        print(f"{folder} deleted: its client has died")
+        print(f"{escape(str(folder))} deleted: its client has died")
     if removed := leftovers.remove_all():
         print(f"{removed} probe definitions of dead processes deleted on this machine")
     code = int(Exit.DONE)
@@ -109,5 +110,5 @@ def _delete_orphans(arguments: argparse.Namespace) -> int:
                 complain(f"{each}; it can't be deleted: {error}")
                 code = code or int(error.code)
             else:
-                print(f"{each}; deleted")
+                print(f"{escape(str(each))}; deleted")
     return code

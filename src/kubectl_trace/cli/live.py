@@ -19,10 +19,10 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from kubectl_trace.cli.live_screen import SORTS, MapView, View, screen
-from kubectl_trace.cli.report import ERRORS, NO_RESULTS, error_text
+from kubectl_trace.cli.report import NO_RESULTS, error_text
 from kubectl_trace.errors import UsageError
 from kubectl_trace.results.dialect import Output
-from kubectl_trace.results.record import MAPS
+from kubectl_trace.results.record import ERRORS, MAPS
 from kubectl_trace.results.terminal import escape
 from kubectl_trace.results.text import render
 

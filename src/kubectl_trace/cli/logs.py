@@ -162,7 +162,11 @@ def _read(client: Client, part: Part, view: View, *, single: bool) -> None:
         if status.phase == "Running":
             view.take(Ended(part.node, reader.lost, error), 0)
             return
-    if reader.lost:
+    if not reader.ended and traces.last_words(part.pod) is not None:
+        reader.restart()
+        view.take(Records(part.node, reader.feed(traces.last_line(part.pod))), 0)
+        note(f"{part.node}: the node could not write its log to the end")
+    elif reader.lost:
         note(f"{reader.lost} records are no longer in the node's log (it was rotated)")
     if reader.ended:
         view.take(Ended(part.node, reader.lost), 0)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from kubectl_trace._version import __version__
 from kubectl_trace.cli.arguments import complain, note
 from kubectl_trace.errors import Exit
+from kubectl_trace.results import record
 from kubectl_trace.results.terminal import escape
 
 if TYPE_CHECKING:
@@ -20,9 +21,6 @@ _MANY_PROBES = 50
 ABOUT = frozenset({"start", "scope", "ready", "stopping", "stderr", "cost", "summary", "note"})
 """Types of results about the run rather than of the program."""
 
-ERRORS = frozenset({"lost_events", "helper_error", "runtime_error", "errorf", "warnf"})
-"""Types that bpftrace prints on stderr."""
-
 _STOPPING = {
     "deadline": "the deadline is over, collecting maps",
     "output limit": "the output limit is reached, collecting maps",
@@ -31,7 +29,7 @@ _STOPPING = {
 
 _REMEMBERED = 1000  # messages
 
-NO_RESULTS = ABOUT | ERRORS | {"attached_probes", "rate_limit"}
+NO_RESULTS = ABOUT | record.NO_RESULTS
 """Types that are no results of the program's own."""
 
 
@@ -123,7 +121,7 @@ class Report:
             self.notice(result.data, result.node)
         elif result.type == "attached_probes":
             self._probes[result.node] = result.data["probes"]
-        elif result.type in ERRORS:
+        elif result.type in record.ERRORS:
             self.say(error_text(result), result.node)
         elif result.type == "start":
             self._on_start(result)

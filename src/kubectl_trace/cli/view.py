@@ -133,7 +133,7 @@ class View:
             self._accountant.ready(node)
         elif record.type == "summary":
             self._accountant.summary(node, msgspec.convert(record.data, Summary))
-        elif record.type in ("printf", "call") and isinstance(record.data, list):
+        elif record.type in ("printf", "call", "functions") and isinstance(record.data, list):
             self._accountant.seen(node, len(record.data))
         elif record.type not in NO_RESULTS and record.data not in ({}, []):
             self._accountant.seen(node, 1)

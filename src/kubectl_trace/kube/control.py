@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # The first byte of a message is the channel: k8s.io/apimachinery, remotecommand, v4.channel.k8s.io.
 _STDIN = b"\0"
 _TIMEOUT = 15.0  # seconds for the kubelet to answer
+_PING = 15.0  # seconds between two pings, and for the answer to one
 
 
 class ControlChannel:
@@ -45,17 +46,18 @@ class ControlChannel:
             self._socket = self._open()
             # Where a channel broke within a message, this is not to be its end.
             text = b"\n" + text
+        socket = self._socket
         try:
-            self._socket.send(_STDIN + text)
+            socket.send(_STDIN + text)
         except (OSError, WebSocketException) as error:
             self.close()
             raise TraceError(f"the connection to the runner broke: {error}") from error
 
     def close(self) -> None:
         """Ends the channel."""
-        if self._socket is not None:
-            self._socket.close()
-            self._socket = None
+        socket, self._socket = self._socket, None
+        if socket is not None:
+            socket.close()
 
     def _open(self) -> ClientConnection:
         # 130 ms, and only needed once a pod runs.
@@ -73,6 +75,10 @@ class ControlChannel:
                 compression=None,
                 open_timeout=_TIMEOUT,
                 close_timeout=1,
+                # A connection that is dead without a word is made anew before the runner takes us
+                # for gone (trace.SILENCE).
+                ping_interval=_PING,
+                ping_timeout=_PING,
             )
         except InvalidStatus as error:
             body = _message(bytes(error.response.body or b""))

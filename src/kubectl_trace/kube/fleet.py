@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from kubectl_trace.errors import NotFoundError, StartError, TraceError
 from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube import traces
+from kubectl_trace.kube.client import UnavailableError
 from kubectl_trace.kube.stream import RunnerStream
 from kubectl_trace.kube.watch import pod_changes
 from kubectl_trace.results.events import Finished, Notice, Progress
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from kubectl_trace.trace import Container, Kill, Stop
 
 AT_ONCE = 10
-"""Runners that are created, or told, at the same time: the API server has others to serve."""
+"""Runners that are created, or closed, at the same time: the API server has others to serve."""
 
 
 class Fleet:
@@ -160,7 +161,7 @@ class Fleet:
         for stream in list(self._streams.values()):
             if not stream.ended:
                 stream.end(message)
-                stream.is_last()
+                stream.give_up_soon()
 
     def close(self) -> list[str]:
         """Ends the following, and an owned trace with it; what the user should know of that."""
@@ -211,7 +212,8 @@ class Fleet:
             if stream.ended and stream.is_worthless:
                 self._take_back(stream)  # it was given up meanwhile
         except TraceError as error:
-            self._created.discard(stream.name)  # all or nothing
+            if not isinstance(error.__cause__, UnavailableError):
+                self._created.discard(stream.name)  # all or nothing; else it may be there
             stream.fail(error)
         except BaseException as error:
             stream.fail(TraceError(f"kubectl trace itself failed: {error!r}"))
@@ -228,9 +230,6 @@ class Fleet:
         # It must not start when nobody follows it any more.
         if self._owned and stream.is_worthless and (text := self._take_back(stream)):
             self._sink(Notice(text, stream.node))
-        left = [each for each in list(self._streams.values()) if not each.ended]
-        for each in left if self._stopping or len(left) == 1 else ():
-            each.is_last()
         self._check_finished()
 
     def _take_back(self, stream: RunnerStream) -> str:

@@ -79,7 +79,7 @@ def orphans(
         part = traces.Part(job, by_job.get(key))
         if traces.part_status(part).phase != "Pending":
             continue
-        patience = float(part.annotation(jobs.ANNOTATION_TIMEOUT) or 0) + YOUNG
+        patience = _seconds(part.annotation(jobs.ANNOTATION_TIMEOUT)) + YOUNG
         if key not in with_program:
             found.append(Orphan("job", *_name(job), "it has no program: its client has died"))
         elif part.annotation(jobs.ANNOTATION_ATTACHED) == "true" and age > patience:
@@ -108,6 +108,11 @@ def _key(each: Object) -> tuple[str, str]:
 
 def _name(each: Object) -> tuple[str, str]:
     return each["metadata"]["namespace"], each["metadata"]["name"]
+
+
+def _seconds(text: str) -> float:
+    """What our clients write, a whole number; anybody may have written anything."""
+    return float(text) if text.isascii() and text.isdecimal() and len(text) < 10 else 0.0
 
 
 def _created(each: Object) -> datetime:

@@ -16,6 +16,7 @@ import os
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import tempfile
 import threading
@@ -30,7 +31,7 @@ from kubectl_trace.errors import ForbiddenError, TraceError
 from kubectl_trace.trace import Stop
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 _TIMEOUT = 20.0
 """Seconds for kubectl to open the socket. It reads the kubeconfig, but asks no server yet."""
@@ -40,13 +41,15 @@ _FOLDERS = "kubectl-trace-"
 
 _SOCKET, _RUNNERS = "s", "runners"
 
+_YOUNG = 60.0  # seconds in which a proxy must have begun to listen
+
 _KEPT_LINES = 50
 _LOG_LINE = re.compile(r"[IWEF]\d{4} ")  # k8s.io/klog
 
 _GUARD = r"""
 kubectl=$1 folder=$2 stop=$3; shift 3
 # By default kubectl proxy rejects exec and attach, and other hosts than localhost.
-"$kubectl" proxy --unix-socket="$folder/s" '--reject-paths=^$' "$@" < /dev/null > /dev/null &
+"$kubectl" proxy --unix-socket="$folder/s" '--reject-paths=^$' "$@" < /dev/null &
 proxy=$!
 exec 2> /dev/null
 # Each line is a runner that is ours, NAMESPACE/POD, the last one `bye` if we end in order.
@@ -56,14 +59,23 @@ while read -r line; do
     *) printf '%s\n' "$line" >> "$folder/runners" ;;
   esac
 done
+tell() {
+  printf '%s\n' "$stop" | "$kubectl" attach "$@" --container=kubectl-trace --stdin &
+  telling=$!
+  { sleep 10; kill "$telling"; } &
+  wait "$telling"
+  kill $!
+}
 if [ -e "$folder/runners" ]; then
-  xargs -P 10 -I{} sh -c '
-    kubectl=$1 stop=$2 namespace=${3%/*} pod=${3#*/}; shift 3
-    printf "%s\n" "$stop" |
-      "$kubectl" attach "$pod" "$@" --namespace="$namespace" --container=kubectl-trace --stdin &
-    sleep 3
-    kill $!
-  ' sh "$kubectl" "$stop" {} "$@" < "$folder/runners" > /dev/null
+  count=0 told=
+  while IFS=/ read -r namespace pod; do
+    tell "$pod" "$@" --namespace="$namespace" < /dev/null &
+    told="$told $!"
+    count=$((count + 1))
+    # Not hundreds at once; those that are late end by themselves, a minute after our last word.
+    [ $((count % 20)) -ne 0 ] || wait $told
+  done < "$folder/runners"
+  wait $told
 fi
 kill "$proxy"
 wait "$proxy"
@@ -89,6 +101,7 @@ class Proxy:
         self._guard = subprocess.Popen(
             [*("/bin/sh", "-c", _GUARD, "kubectl-trace"), binary, folder, stop, *connection_flags],
             stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,  # our reader is not to wait for it
             stderr=subprocess.PIPE,
             bufsize=0,
             start_new_session=True,
@@ -110,6 +123,8 @@ class Proxy:
         if not self._ready:
             self._wait()
             self._ready = True
+        elif not self._stderr_reader.is_alive():  # only kubectl holds the pipe that this reads
+            raise TraceError("kubectl proxy has ended: the cluster can't be reached any more")
         return str(self._path)
 
     def own(self, namespace: str, pod: str) -> None:
@@ -156,19 +171,30 @@ class Proxy:
 
 def remove_dead() -> list[Path]:
     """Removes the folders of proxies that were killed with their shells; their paths."""
-    found = [
-        folder
-        for folder in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*")
-        if folder.stat().st_uid == os.geteuid() and _is_dead(folder)
-    ]
+    found = [folder for folder in _ours() if _is_dead(folder)]
     for folder in found:
         shutil.rmtree(folder, ignore_errors=True)
     return found
 
 
+def _ours() -> Iterator[Path]:
+    """The folders of this user's proxies: everybody may put what they like beside them."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*"):
+        with contextlib.suppress(OSError):
+            status = path.lstat()
+            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
+                yield path
+
+
 def _is_dead(folder: Path) -> bool:
     """Whether a folder has what proxies have, and its proxy has ended."""
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    try:
+        there = {path.name for path in folder.iterdir()}
+        is_old = time.time() - folder.stat().st_mtime > _YOUNG
+    except OSError:  # it ends just now
+        return False
+    if not there:
+        return is_old  # killed before it listened
     return _SOCKET in there and there <= {_SOCKET, _RUNNERS} and not _listens(folder / _SOCKET)
 
 

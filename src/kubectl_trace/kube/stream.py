@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from queue import Empty, SimpleQueue
@@ -19,17 +18,17 @@ from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube import traces
 from kubectl_trace.kube.client import UnavailableError
 from kubectl_trace.kube.control import ControlChannel
+from kubectl_trace.kube.voice import AWAY, Voice
 from kubectl_trace.kube.watch import RECONNECT
 from kubectl_trace.results.events import Ended, Notice, Progress, Records
 from kubectl_trace.results.reader import RecordReader
-from kubectl_trace.trace import HEARTBEAT, Hello, Scope, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from kubectl_trace.kube.client import Client, Object, Stream
     from kubectl_trace.results.events import Sink
-    from kubectl_trace.trace import Container, Control
+    from kubectl_trace.trace import Container, Kill, Stop
 
 # Waiting reasons that time does not cure, or that have been tried more than once already.
 _HOPELESS = {
@@ -42,10 +41,6 @@ _HOPELESS = {
     "CrashLoopBackOff",
 }
 _FIRST_DELAY = 0.1  # seconds before a log that broke off is read again; doubled each time
-_HELLO_TIMEOUT = 15.0
-"""Seconds for the kubelet to let us attach the first time; the runner waits for us longer."""
-_AWAY = 30.0
-"""Seconds that a runner out of reach is waited for when there is nothing else to wait for."""
 
 
 class RunnerStream:
@@ -89,13 +84,12 @@ class RunnerStream:
         self._timeout = timeout
         self._longest = longest
         self._owned = owned
-        self._containers = self._told_containers = containers
+        self._containers = self._scope = containers
         self._sink = sink
         self._on_greeted = on_greeted
         self._on_end = on_end
         self._reader = RecordReader()
-        self._channel: ControlChannel | None = None
-        self._channel_lock = threading.Lock()
+        self._voice: Voice | None = None
         self._end_lock = threading.Lock()
         self._states: SimpleQueue[Object | TraceError | None] = SimpleQueue()
         self._pod: Object | None = None
@@ -103,15 +97,14 @@ class RunnerStream:
         self._is_out_of_reach = False
         self._stream: Stream | None = None
         self._started = threading.Event()
-        self._news = threading.Event()
-        """There is something to say."""
-        self._forbidden = False
-        self._greeted = False
+        self._is_speaking = False
+        self._is_useless = False
         self._closed = False
-        self._alone_since: float | None = None
+        self._awaited_since = 0.0
         self._away_since = 0.0
+        self._has_read = False
         self._start_lock = threading.Lock()
-        self._last_word: Control | None = None
+        self._last_word: Stop | Kill | None = None
         self._progress = ""
         self._shown = ""  # the last trouble that the user was told of
 
@@ -123,7 +116,7 @@ class RunnerStream:
     @property
     def is_worthless(self) -> bool:
         """Whether it has not run, or runs without a client to stop it: nothing to read later."""
-        return not self.started or self._forbidden
+        return not self.started or self._is_useless
 
     def start(self) -> None:
         """Begins to follow."""
@@ -148,14 +141,19 @@ class RunnerStream:
         self._is_gone = True
         self._states.put(None)
 
-    def end(self, message: Control) -> None:
+    def end(self, message: Stop | Kill) -> None:
         """Tells the runner to end; one that has not started is given up."""
         with self._start_lock:
             self._last_word = message
-            if not self.started:
+            voice = self._voice
+            if voice is None:
                 self._states.put(StartError("stopped before it started"))
                 return
-        self._tell(message)
+            starts = not self._is_speaking
+            self._is_speaking = True
+        voice.end(message)
+        if starts:
+            self._in_thread(self._speak)
 
     def fail(self, error: TraceError) -> None:
         """Gives up a runner that has not started; one that has is not touched."""
@@ -163,72 +161,27 @@ class RunnerStream:
 
     def set_scope(self, containers: tuple[Container, ...]) -> None:
         """Lets these containers be the runner's scope, at once or as soon as it runs."""
-        if containers != self._containers:
-            self._containers = containers
-            self._news.set()
+        with self._start_lock:
+            self._scope = containers
+            if self._voice is not None:
+                self._voice.set_scope(containers)
 
-    def is_last(self) -> None:
-        """Nothing else is waited for: a runner out of reach is given up soon."""
-        self._alone_since = time.monotonic()
+    def give_up_soon(self) -> None:
+        """The user waits for the end: a runner out of reach is waited for a while only."""
+        self._awaited_since = self._awaited_since or time.monotonic()
 
     def close(self) -> None:
         """Ends the following, and an owned runner with it."""
-        if self._owned and self.started and not self.ended:
-            # The end of its standard input says it, too, but only once we hold that.
-            with contextlib.suppress(TraceError):
-                self._send(Stop())
+        if self._voice is not None:
+            self._voice.close(stop=self._owned and not self.ended)
         self._closed = True
-        self._news.set()
         if self._stream is not None:
             self._stream.close()
-        if self._channel is not None:
-            self._channel.close()
 
     @property
     def _pod_name(self) -> str:
         assert self._pod is not None
         return str(self._pod["metadata"]["name"])
-
-    def _send(self, message: Control) -> None:
-        """Sends a message to the runner.
-
-        Raises:
-            TraceError: it can't be reached.
-        """
-        with self._channel_lock:
-            self._open_channel().send(message)
-
-    def _open_channel(self) -> ControlChannel:
-        if self._channel is None:
-            self._channel = ControlChannel(self._client, self._namespace, self._pod_name)
-        return self._channel
-
-    def _tell(self, message: Control) -> None:
-        """Sends a message from a thread of its own; a runner that can't be told to stop is lost."""
-
-        def tell() -> None:
-            end = time.monotonic() + _AWAY
-            while not (self._closed or self._needs_no_word()):
-                try:
-                    self._send(message)
-                except ForbiddenError:
-                    raise
-                except TraceError:
-                    if time.monotonic() > end:
-                        raise
-                    time.sleep(RECONNECT)
-                else:
-                    return
-
-        self._in_thread(tell)
-
-    def _send_scope(self) -> None:
-        """Sends the scope as it is when it is this message's turn: no older one comes later."""
-        with self._channel_lock:
-            containers = self._containers
-            if containers != self._told_containers:
-                self._open_channel().send(Scope(containers))
-                self._told_containers = containers
 
     def _in_thread(self, work: Callable[[], None]) -> None:
         def guarded() -> None:
@@ -255,17 +208,25 @@ class RunnerStream:
 
     def _follow(self) -> None:
         self._wait_for_start()
+        voice = Voice(
+            ControlChannel(self._client, self._namespace, self._pod_name),
+            self._containers,
+            is_over=self._needs_no_word,
+            on_greeted=lambda: self._on_greeted(self._namespace, self._pod_name),
+        )
         with self._start_lock:
+            self._voice = voice
             self._started.set()
-            last_word = self._last_word
+            voice.set_scope(self._scope)
+            if self._last_word is not None:
+                voice.end(self._last_word)
+            self._is_speaking = self._owned or self._last_word is not None
         timer = threading.Timer(
             min(self._longest, threading.TIMEOUT_MAX), self._end, args=(self._overdue(),)
         )
         timer.daemon = True
         timer.start()
-        if last_word is not None:
-            self._tell(last_word)
-        if self._owned and not self._has_terminated():
+        if self._is_speaking:
             self._in_thread(self._speak)
         self._read_log()
 
@@ -274,29 +235,12 @@ class RunnerStream:
         return TraceError("the runner did not end in time; its last records and maps are lost")
 
     def _speak(self) -> None:
-        """Says hello for as long as the runner runs, and what else is to be said first.
-
-        A connection that breaks is made anew: the API server, or a kubelet, may be away for a
-        while. Only the first hello must be heard in time.
-        """
-        end = time.monotonic() + _HELLO_TIMEOUT
-        while not (self._closed or self._needs_no_word()):
-            try:
-                self._send_scope()
-                self._send(Hello())
-            except ForbiddenError:
-                self._forbidden = True
-                raise
-            except TraceError:
-                if not self._greeted and time.monotonic() > end:
-                    raise
-                time.sleep(RECONNECT)
-                continue
-            if not self._greeted:
-                self._greeted = True
-                self._on_greeted(self._namespace, self._pod_name)
-            self._news.wait(HEARTBEAT)
-            self._news.clear()
+        assert self._voice is not None
+        try:
+            self._voice.speak()
+        except ForbiddenError:
+            self._is_useless = not self._voice.greeted
+            raise
 
     def _needs_no_word(self) -> bool:
         """Whether the runner has ended, as far as is known."""
@@ -379,15 +323,14 @@ class RunnerStream:
             self._reader.restart()
             try:
                 self._read_log_once()
-            except ForbiddenError:
-                self._forbidden = True
-                raise
+            except ForbiddenError as error:
+                self._is_useless = not self._has_read
+                if self._is_useless:
+                    raise
+                # API servers that have just started may refuse what they will allow.
+                self._wait_for_return(error, self._away_since)
             except UnavailableError as error:
-                self._away_since = self._away_since or time.monotonic()
-                if str(error) != self._shown:
-                    self._sink(Notice(f"{error}; trying to read on", self.node))
-                    self._shown = str(error)
-                self._check_worth_waiting(error)
+                self._wait_for_return(error, self._awaited_since)
             except NotFoundError as error:
                 if self._is_gone:
                     raise self._pod_is_gone() from error
@@ -408,20 +351,21 @@ class RunnerStream:
         Raises:
             TraceError: there is none, the runner was killed.
         """
-        terminated = traces.runner_state(self._pod or {}).get("terminated", {})
         self._reader.restart()
-        records = self._reader.feed(terminated.get("message", "").encode())
+        records = self._reader.feed(traces.last_line(self._pod or {}))
         if not self._reader.ended:
             raise _no_summary(self._pod or {})
         self._sink(Notice("the node could not write its log to the end", self.node))
         self._sink(Records(self.node, records))
         self._end()
 
-    def _check_worth_waiting(self, error: UnavailableError) -> None:
-        if self._alone_since is None:
-            return
-        waited = time.monotonic() - max(self._away_since, self._alone_since)
-        if waited > _AWAY:
+    def _wait_for_return(self, error: TraceError, since: float) -> None:
+        """Tells why nothing can be read; gives up some time after `since`, 0: never."""
+        self._away_since = self._away_since or time.monotonic()
+        if str(error) != self._shown:
+            self._sink(Notice(f"{error}; trying to read on", self.node))
+            self._shown = str(error)
+        if since and time.monotonic() - max(self._away_since, since) > AWAY:
             raise TraceError(f"out of reach, its last records and maps are lost: {error}")
 
     def _read_log_once(self) -> None:
@@ -431,6 +375,7 @@ class RunnerStream:
             self._stream = stream
             self._away_since = 0.0
             for data in stream:
+                self._has_read = True
                 if records := self._reader.feed(data):
                     self._sink(Records(self.node, records))
                 if self._reader.ended:

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError, TraceError
 from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube.client import UnavailableError
 from kubectl_trace.kube.watch import RECONNECT, pod_changes
+from kubectl_trace.results.record import Summary, decode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -263,7 +266,9 @@ def pod_status(pod: Object) -> Status:
         terminated = container.get("state", {}).get("terminated")
         if terminated and terminated.get("exitCode", 0) != 0:
             reason = _EXIT_REASONS.get(terminated["exitCode"], terminated.get("reason", "Error"))
-            return Status("Failed", reason, terminated.get("message", ""))
+            said = last_words(pod)
+            message = terminated.get("message", "") if said is None else said.message
+            return Status("Failed", reason, message)
     if phase == "Succeeded":
         return Status("Completed")
     if phase == "Failed":
@@ -321,6 +326,21 @@ def runner_state(pod: Object) -> Object:
         (status.get("state", {}) for status in statuses if status["name"] == jobs.CONTAINER), {}
     )
     return state
+
+
+def last_line(pod: Object) -> bytes:
+    """The summary record's line, which a runner leaves in its pod's status, too; else empty."""
+    message = runner_state(pod).get("terminated", {}).get("message", "")
+    return str(message).encode()
+
+
+def last_words(pod: Object) -> Summary | None:
+    """What the runner's summary in its pod's status says; None: there is none."""
+    try:
+        record = decode(last_line(pod))
+        return msgspec.convert(record.data, Summary) if record.type == "summary" else None
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def is_out_of_reach(pod: Object) -> bool:

@@ -18,6 +18,12 @@ from kubectl_trace.results import shape
 MAPS = frozenset({"map", "hist", "stats", "tseries"})
 """The types of records that are maps."""
 
+ERRORS = frozenset({"lost_events", "helper_error", "runtime_error", "errorf", "warnf"})
+"""The types that bpftrace prints on stderr."""
+
+NO_RESULTS = ERRORS | {"attached_probes", "rate_limit"}
+"""The types of bpftrace's, or of ours beside them, that are no results of the program."""
+
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
     """One unit of output."""

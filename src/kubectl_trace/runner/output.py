@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from kubectl_trace.results.record import Record, encode
+from kubectl_trace.results.record import NO_RESULTS, Record, encode
 from kubectl_trace.runner import output_limit
 from kubectl_trace.runner.repeated import Repeated
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 # Texts, or calls, joined into one record. The log path costs per line, but the kubelet's and the
 # runtime's buffers want lines of moderate length.
 _JOINED = 1000
-
-# What bpftrace says about itself.
-_NO_RESULTS = frozenset({"attached_probes", "lost_events", "helper_error", "rate_limit"})
 
 # Each is told at once, and after that once a second.
 _REPEATED = frozenset({"lost_events", "helper_error"})
@@ -76,7 +73,7 @@ class RecordWriter:
     def add_output(self, given: Given) -> None:
         """Queues one record of bpftrace's; consecutive texts or calls are joined."""
         output = given.output
-        if output.type not in _NO_RESULTS and output.data not in ({}, []):
+        if output.type not in NO_RESULTS and output.data not in ({}, []):
             if self.limit is not None and not self.limit.admits(output.type, output.data):
                 self._count(output_limit.CAUSE, 1)
                 return

@@ -93,6 +93,7 @@ class Supervisor:
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
         self._reason = ""
         self._ready = False
+        self._is_unread = False
         self._killed = self._interrupted = False
         self._set_timer("deadline", deadline, lambda: self._stop("deadline"))
         if members is not None:
@@ -326,6 +327,7 @@ class Supervisor:
             self._writer.flush()
         except BrokenPipeError:
             # Nobody reads any more: only a client's death does that, and then nobody wants maps.
+            self._is_unread = True
             self._kill("client gone")
 
     def _stop(self, reason: str) -> None:
@@ -392,16 +394,12 @@ class Supervisor:
             reason = "refused" if exit_code == Exit.REFUSED else "failed"
         elif self._killed:
             exit_code, message = self._after_kill(reason)
+        elif reason == "terminated" or (reason == "client gone" and self._silence):
+            exit_code, message = Exit.FAILED, self._not_by_the_user(reason)
         elif self._reason and not self._ready:
             message = "stopped before its probes were attached"
             if reason == "deadline":
                 exit_code = Exit.DEADLINE
-        elif reason == "terminated":
-            exit_code = Exit.FAILED
-            message = "the runner was told to end (its pod was deleted or evicted); with its maps"
-        elif reason == "client gone" and self._silence:
-            exit_code = Exit.FAILED
-            message = f"the client was not heard of for {self._silence:g} s: stopped, with its maps"
         elif status > 0 and not self._ready and not self._writer.delivered:
             exit_code, reason = Exit.REFUSED, "refused"
             message = "bpftrace refused the program"
@@ -424,11 +422,21 @@ class Supervisor:
             lost=self._writer.lost,
         )
 
+    def _not_by_the_user(self, reason: str) -> str:
+        why = (
+            "the runner was told to end (its pod was deleted or evicted)"
+            if reason == "terminated"
+            else f"the client was not heard of for {self._silence:g} s"
+        )
+        return f"{why}: stopped, {'with its maps' if self._ready else 'before it was attached'}"
+
     def _after_kill(self, reason: str) -> tuple[int, str]:
         if reason == "deadline":
             return Exit.DEADLINE, f"not detached {self._grace:g} s after the deadline; maps lost"
         if reason == "killed":
             return Exit.GIVEN_UP, "maps given up"
+        if reason == "client gone" and self._is_unread:
+            return Exit.FAILED, "nobody reads its output any more; maps lost"
         return Exit.FAILED, f"not detached {self._grace:g} s after the stop; maps lost"
 
 

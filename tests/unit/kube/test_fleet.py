@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.errors import ForbiddenError, NotFoundError, StartError, TraceError
 from kubectl_trace.kube import job as jobs
-from kubectl_trace.kube import stream, watch
+from kubectl_trace.kube import stream, voice, watch
 from kubectl_trace.kube.client import Client, GoneError, UnavailableError
 from kubectl_trace.kube.fleet import Fleet
 from kubectl_trace.kube.placement import Placement
-from kubectl_trace.results.events import Ended, Event, Finished, Notice, Progress
+from kubectl_trace.results.events import Ended, Event, Finished, Notice, Progress, Records
 from kubectl_trace.results.record import Record, Summary, encode
 from kubectl_trace.runner.output import to_data
-from kubectl_trace.trace import Container, Scope, Stop
+from kubectl_trace.trace import Container, Hello, Scope, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -92,6 +92,8 @@ class Trace:
         self.said: list[tuple[str, object]] = []
         self.broken = 0
         """How many more messages can't be sent."""
+        self.refused = 0
+        """How many more the API server does not allow."""
         trace = self
 
         class Channel:
@@ -99,6 +101,9 @@ class Trace:
                 self._pod = pod
 
             def send(self, message: object) -> None:
+                if trace.refused:
+                    trace.refused -= 1
+                    raise ForbiddenError("may not attach")
                 if trace.broken:
                     trace.broken -= 1
                     raise TraceError("the connection to the runner broke")
@@ -294,7 +299,7 @@ def test_what_can_not_be_taken_back_is_told(monkeypatch: pytest.MonkeyPatch) -> 
 def test_a_runner_that_is_out_of_reach_twice_has_the_whole_time_each_time(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream, "_AWAY", 0.4)
+    monkeypatch.setattr(stream, "AWAY", 0.4)
     monkeypatch.setattr(stream, "RECONNECT", 0.01)
     trace = Trace(monkeypatch, "a")
     trace.start()
@@ -359,8 +364,8 @@ def test_a_summary_that_the_log_lacks_comes_from_the_pods_status(
 def test_a_connection_that_breaks_is_made_anew_and_the_last_word_is_heard(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(stream, "RECONNECT", 0.01)
-    monkeypatch.setattr(stream, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(voice, "RECONNECT", 0.01)
+    monkeypatch.setattr(voice, "HEARTBEAT", 0.01)
     trace = Trace(monkeypatch, "a")
     trace.start()
     trace.runs("a")
@@ -369,6 +374,63 @@ def test_a_connection_that_breaks_is_made_anew_and_the_last_word_is_heard(
     trace.fleet.send(Stop())
     until(lambda: ("a", "Stop") in trace.messages())
     assert not trace.of(Ended)
+
+
+def test_what_a_dying_connection_has_swallowed_is_said_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Bytes that were sent need not have come."""
+    monkeypatch.setattr(voice, "HEARTBEAT", 0.01)
+    trace = Trace(monkeypatch, "a")
+    trace.start()
+    trace.runs("a")
+    later = (Container("n", "web-2", "web", "id", "uid"),)
+    trace.fleet.update({"a": Placement("a", later)})
+    until(lambda: ("a", "Scope") in trace.messages())
+    trace.said.clear()
+    until(lambda: ("a", Scope(later)) in trace.said)
+    trace.fleet.send(Stop())
+    until(lambda: ("a", "Stop") in trace.messages())
+    trace.said.clear()
+    until(lambda: ("a", Stop()) in trace.said and ("a", Scope(later)) in trace.said)
+    assert ("a", Hello()) not in trace.said
+
+
+def test_a_right_that_is_refused_for_a_moment_ends_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An API server that has just started does not know all roles yet."""
+    for module in (stream, voice):
+        monkeypatch.setattr(module, "RECONNECT", 0.01)
+    monkeypatch.setattr(voice, "HEARTBEAT", 0.01)
+    trace = Trace(monkeypatch, "a")
+    trace.start()
+    trace.runs("a")
+    log = trace.api.logs.setdefault("a", Log())
+    log.pieces.put(encode(Record(0, 1.0, "printf", "x")) + b"\n")
+    until(lambda: bool(trace.of(Records)))
+    trace.refused = 5
+    log.pieces.put(ForbiddenError("may not read logs"))
+    until(lambda: not trace.refused)
+    log.pieces.put(encode(Record(1, 1.0, "summary", to_data(Summary(0, "stopped")))) + b"\n")
+    until(lambda: bool(trace.of(Finished)))
+    assert [event.error for event in trace.of(Ended)] == [None]
+    trace.fleet.close()
+    assert trace.api.deleted == []
+
+
+def test_a_job_whose_creation_was_not_answered_is_taken_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = Trace(monkeypatch, "a")
+
+    def create(placement: Placement) -> None:
+        trace.api.created.add(placement.node)
+        raise StartError("the connection broke") from UnavailableError("the connection broke")
+
+    trace.create = create
+    trace.start()
+    until(lambda: trace.api.deleted == ["a"])
 
 
 def test_pods_that_did_not_change_tell_nothing_new(monkeypatch: pytest.MonkeyPatch) -> None:

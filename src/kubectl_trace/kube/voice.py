@@ -1,0 +1,123 @@
+"""What a client says to one runner: hello all the time, its scope, and at last how to end."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from kubectl_trace.errors import ForbiddenError, TraceError
+from kubectl_trace.kube.watch import RECONNECT
+from kubectl_trace.trace import HEARTBEAT, Hello, Scope, Stop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from kubectl_trace.kube.control import ControlChannel
+    from kubectl_trace.trace import Container, Kill
+
+AWAY = 30.0
+"""Seconds that a runner out of reach is waited for by a user who wants the end."""
+
+_HELLO_TIMEOUT = 15.0
+"""Seconds for the kubelet to let us attach the first time; the runner waits for us longer."""
+_LAST_TRY = 1.0  # seconds to wait, at the end, for a message that is just being sent
+
+
+class Voice:
+    """Says the same again with each heartbeat, so that no connection that dies swallows a word.
+
+    A message that was sent may never have come. The runner takes each as the state of things: to
+    hear it twice changes nothing.
+    """
+
+    def __init__(
+        self,
+        channel: ControlChannel,
+        containers: tuple[Container, ...],
+        *,
+        is_over: Callable[[], bool],
+        on_greeted: Callable[[], None],
+    ) -> None:
+        """Says nothing yet.
+
+        Args:
+            channel: The way to the runner.
+            containers: The scope that the runner was made with.
+            is_over: Whether there is nobody to speak to any more.
+            on_greeted: Called once, when the runner has been spoken to.
+        """
+        self._channel = channel
+        self._first = self._containers = containers
+        self._is_over = is_over
+        self._on_greeted = on_greeted
+        self._last: Stop | Kill | None = None
+        self._lock = threading.Lock()
+        self._news = threading.Event()
+        self._closed = False
+        self.greeted = False
+        """The runner has been spoken to."""
+
+    def set_scope(self, containers: tuple[Container, ...]) -> None:
+        """These are the containers from now on."""
+        self._containers = containers
+        self._news.set()
+
+    def end(self, message: Stop | Kill) -> None:
+        """This is said from now on, instead of hello."""
+        self._last = message
+        self._news.set()
+
+    def speak(self) -> None:
+        """Speaks until it is over. A connection that breaks is made anew.
+
+        Raises:
+            ForbiddenError: the user may not attach.
+            TraceError: the runner can't be reached in time.
+        """
+        failing = 0.0
+        while not (self._closed or self._is_over()):
+            self._news.clear()
+            try:
+                self._say()
+            except TraceError as error:
+                now = time.monotonic()
+                failing = failing or now
+                if self._is_hopeless(error, now - failing):
+                    raise
+                time.sleep(RECONNECT)
+                continue
+            failing = 0.0
+            if not self.greeted:
+                self.greeted = True
+                self._on_greeted()
+            self._news.wait(HEARTBEAT)
+
+    def close(self, *, stop: bool) -> None:
+        """Falls silent; `stop`: the runner is told to stop, if it can be reached at once."""
+        self._closed = True
+        self._news.set()
+        if not self._lock.acquire(timeout=_LAST_TRY):
+            return  # a connection that is just being made; silence says the rest
+        try:
+            if stop:
+                with contextlib.suppress(TraceError):
+                    self._channel.send(Stop())
+            self._channel.close()
+        finally:
+            self._lock.release()
+
+    def _say(self) -> None:
+        with self._lock:
+            if self._closed:
+                return
+            if self._containers != self._first:
+                self._channel.send(Scope(self._containers))
+            self._channel.send(self._last or Hello())
+
+    def _is_hopeless(self, error: TraceError, seconds: float) -> bool:
+        if self.greeted:
+            # API servers that have just started may refuse what they will allow.
+            return seconds > AWAY and (self._last is not None or isinstance(error, ForbiddenError))
+        return isinstance(error, ForbiddenError) or seconds > _HELLO_TIMEOUT
