@@ -18,7 +18,7 @@ from kubectl_trace.image import IMAGE
 
 from . import command
 from .cluster import Cluster, Pod
-from .leftovers import footprint, wait_until_clean
+from .leftovers import folders, footprint, wait_until_clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +98,3 @@ def no_footprint(cluster: Cluster) -> Iterator[None]:
     wait_until_clean(before, CLEAN, but_objects=True)
     command.trace("delete", "--all", "-A", "--now")
     wait_until_clean(before, CLEAN)
-
-
-def folders() -> set[str]:
-    return {path.name for path in Path("/tmp").glob("kubectl-trace-*")}

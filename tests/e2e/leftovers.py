@@ -7,9 +7,8 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from .cluster import LABEL
 from .command import Command, kubectl, wait_until
-
-LABEL = "iovisor.org/kubectl-trace-id"
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Footprint:
 
 def footprint() -> Footprint:
     """What there is now: processes, BPF programs and maps, objects, sockets and folders."""
-    return Footprint(frozenset({*_processes(), *_bpf(), *_objects(), *_folders()}))
+    return Footprint(frozenset({*_processes(), *_bpf(), *_objects(), *folders()}))
 
 
 def wait_until_clean(before: Footprint, seconds: float, *, but_objects: bool = False) -> None:
@@ -79,5 +78,6 @@ def _objects() -> list[str]:
     return [f"object {' '.join(line.split())}" for line in done.lines]
 
 
-def _folders() -> list[str]:
-    return [str(path) for path in Path("/tmp").glob("kubectl-trace-*")]
+def folders() -> set[str]:
+    """The clients' folders, each with a socket in it."""
+    return {str(path) for path in Path("/tmp").glob("kubectl-trace-*")}

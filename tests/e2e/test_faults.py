@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Protocol
 
 import pytest
 
+from .cluster import LABEL
 from .command import Command, kubectl, start, trace, wait_until
 from .conftest import OWN
+from .leftovers import folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,7 +37,6 @@ pytestmark = [
 NUMBERS = 'interval:ms:20 { printf("%d\\n", @n); @n++; } END { clear(@n); }'
 TICKS = "interval:ms:20 { @ticks = count(); }"
 ACCEPTED = "uprobe:/usr/sbin/nginx:ngx_event_accept { @requests = count(); }"
-LABEL = "iovisor.org/kubectl-trace-id"
 
 
 class Fault(Protocol):
@@ -155,7 +156,7 @@ def test_a_client_that_is_not_heard_of_for_a_minute_is_gone_and_its_answer_stays
     ]
     ids = [id_of(each) for each in commands]
     programs = [child_of(runner_of(trace_id)) for trace_id in ids]
-    folders = set(Path("/tmp").glob("kubectl-trace-*"))
+    sockets = folders()
     for pid in _stopped_with(killed.pid):
         os.kill(pid, signal.SIGKILL)
     killed.finish()
@@ -177,9 +178,9 @@ def test_a_client_that_is_not_heard_of_for_a_minute_is_gone_and_its_answer_stays
         assert "the client was not heard of for 60 s" in result.stderr
         assert "@ticks: " in result.stdout
     # Nobody was left to remove the killed one's socket.
-    (left,) = set(Path("/tmp").glob("kubectl-trace-*")) & folders
+    (left,) = folders() & sockets
     assert f"{left} deleted" in trace("delete", "--orphans").stdout
-    assert not left.exists()
+    assert left not in folders()
 
 
 def _stopped_with(pid: int) -> list[int]:

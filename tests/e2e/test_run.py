@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import http.server
 import json
-import os
 import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +17,7 @@ import yaml
 from kubectl_trace.kube import job as jobs
 
 from .command import Command, Result, environment, kubectl, start, trace, wait_until
+from .leftovers import folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -598,15 +598,12 @@ def test_a_client_that_is_killed_takes_its_trace_with_it(
 
 
 def test_a_killed_client_leaves_no_proxy_and_no_socket(cluster: Cluster, node: str) -> None:
-    def leftovers() -> set[str]:
-        return {name for name in os.listdir("/tmp") if name.startswith("kubectl-trace-")}
-
-    before = leftovers()
+    before = folders()
     command = start("run", node, "-a", "-e", FOREVER).wait_until_attached()
-    assert leftovers() - before, "the socket's folder"
+    assert folders() - before, "the socket's folder"
     command.signal(signal.SIGKILL)
     command.finish()
-    wait_until(lambda: not leftovers() - before, "no folder is left", 20)
+    wait_until(lambda: not folders() - before, "no folder is left", 20)
 
 
 @pytest.mark.usefixtures("no_footprint")

@@ -23,7 +23,7 @@ class NodeAccount(msgspec.Struct, frozen=True):
     delivered: int = 0
     """Records of bpftrace's own, each printf counted."""
     lost: dict[str, int] = {}
-    """Lost events by cause: `kernel buffer`, `map full`, `transport`."""
+    """Lost events by cause: as in `record.Summary`, and `transport`."""
     began: bool = True
     """Its probes were attached, or it ended well."""
 

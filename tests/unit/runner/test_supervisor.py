@@ -346,6 +346,22 @@ def test_a_runner_that_is_told_to_end_collects_the_maps_and_says_so() -> None:
     assert {"@": 1} in run.results()
 
 
+def test_a_runner_that_is_told_to_end_while_it_attaches_has_not_done_its_work() -> None:
+    run = Run("print('x', file=sys.stderr, flush=True); time.sleep(60)")
+
+    def evict() -> None:
+        while not run.records:  # the supervisor runs, and catches signals
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    evicting = threading.Thread(target=evict)
+    evicting.start()
+    summary = run.finish()
+    evicting.join()
+    assert (summary.exit, summary.reason) == (1, "terminated")
+    assert "before it was attached" in summary.message
+
+
 def test_the_summary_is_also_where_the_kubelet_looks_for_it(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     os.close(reading)  # the log can't be written
