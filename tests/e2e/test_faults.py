@@ -351,12 +351,16 @@ def test_ctrl_c_at_any_moment_ends_everything(
 def test_objects_that_nobody_will_take_away_are_found_and_removed(cluster: Cluster) -> None:
     labels = {"iovisor.org/kubectl-trace": "kubectl-trace-x", LABEL: "x"}
     metadata = {"name": "kubectl-trace-x", "namespace": "default", "labels": labels}
-    cluster.apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata})
+    container = {"name": "app", "image": "kubectl-trace-testbed/app:1", "command": ["sleep", "60"]}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    for kind, content in (("ConfigMap", {}), ("Pod", {"spec": spec})):
+        applied = cluster.apply({"apiVersion": "v1", "kind": kind, "metadata": metadata, **content})
+        assert applied.code == 0, applied
     result = trace("delete", "--orphans", "-A")
     assert result.code == 0, result
-    assert "configmap/kubectl-trace-x in namespace default: its Job is gone; deleted" in (
-        result.stdout
-    )
+    for kind in ("configmap", "pod"):
+        said = f"{kind}/kubectl-trace-x in namespace default: its Job is gone; deleted"
+        assert said in result.stdout
     assert cluster.objects("x") == []
 
 

@@ -594,7 +594,9 @@ def test_a_client_that_is_killed_takes_its_trace_with_it(
     command.signal(number)
     result = command.finish()
     cluster.wait_for_phase(result.trace_id, "Succeeded")
-    assert "@started: 1" in trace("logs", result.trace_id).stdout
+    read = trace("logs", result.trace_id)
+    assert "@started: 1" in read.stdout
+    assert "stopped: " in read.stderr, "told to, and not after a minute of silence"
 
 
 def test_a_killed_client_leaves_no_proxy_and_no_socket(cluster: Cluster, node: str) -> None:
