@@ -361,7 +361,7 @@ def test_objects_that_nobody_will_take_away_are_found_and_removed(cluster: Clust
     for kind in ("configmap", "pod"):
         said = f"{kind}/kubectl-trace-x in namespace default: its Job is gone; deleted"
         assert said in result.stdout
-    assert cluster.objects("x") == []
+    cluster.wait_until_gone("x")
 
 
 def test_a_node_that_crashes_takes_its_runners_with_it_and_the_client_is_told(
