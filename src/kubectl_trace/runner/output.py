@@ -94,7 +94,7 @@ class RecordWriter:
         if output.type == "helper_error" and _is_map_full(output.data):
             self._count("map full", 1)
         if output.type in _REPEATED and isinstance(output.data, dict):
-            told = self._repeated.take(output.type, output.data, self._clock())
+            told = self._repeated.take(output.type, output.data, time.monotonic())
             if told is not None:
                 self.add(output.type, told)
             return
