@@ -105,8 +105,8 @@ def read(path: Path = FILE) -> Policy:
 def _refuse_others(path: Path) -> None:
     """Refuses a folder whose files are no policy: its owner meant one of them to be.
 
-    A ConfigMap that is not there (`optional`) is an empty folder. The kubelet's own names begin with
-    two dots (kubernetes pkg/volume/util/atomic_writer.go).
+    A ConfigMap that is not there (`optional`) is an empty folder. The kubelet's own names begin
+    with two dots (kubernetes pkg/volume/util/atomic_writer.go).
     """
     try:
         found = sorted(name for name in os.listdir(path.parent) if not name.startswith(".."))
