@@ -127,6 +127,9 @@ VALUES = (
     *("*(uint64 *)@n", "*(uint64 *){address}", "((struct x *)@n)->a", "((uint64 *)@n)[1]"),
     *("*uptr(@n)", "*(uint64 *)uptr(@n)", "*(arg0 - arg0 + @n)", "*(uint64 *)(pid - pid + @n)"),
     *("*(uint64 *)(arg0 + @n - arg0)", "**(uint64 **)uptr(@n)"),
+    # Pointers to the kernel's memory that are in the process's.
+    *("**(uint64 *)arg0", "*(uint64 *)*arg0", "*((uint64 *)arg0)[0]", "***(uint64 **)arg0"),
+    *("*((struct x *)arg0)->a", "*(uint64 *)$1", "*(*(uint64 *)arg0 + 0)"),
 )
 BYTES = (
     *(
@@ -136,43 +139,71 @@ BYTES = (
         "arg0 - arg0 + @n",
         "(uint8 *)(pid - pid + @n)",
     ),
-    *("(uint8 *)$n",),
+    *("(uint8 *)$n", "*(uint64 *)arg0", "(uint8 *)*arg0", "((struct x *)arg0)->a", "(uint8 *)$1"),
 )
+REFUSED = {
+    **dict.fromkeys(("*@n", "**arg0", "*$1", '**reg("di")', "**uptr(arg0)"), "%lx"),
+    **dict.fromkeys(("buf(*arg0, 8)", "buf($1, 8)"), "%r"),
+}
+"""What gives the kernel's own code, if `arg0` leads to its address and `$1` is it."""
+
+
+@pytest.fixture(scope="module")
+def address() -> str:
+    """An address of the kernel's own code."""
+    symbols = Path("/proc/kallsyms").read_text().splitlines()
+    return "0x" + next(line.split()[0] for line in symbols if line.endswith(" _stext"))[:-3] + "100"
+
+
+@pytest.fixture(scope="module")
+def insider(address: str) -> Iterator[int]:
+    """A process that passes where a pointer to the kernel's memory is, all the time."""
+    code = (
+        "import ctypes, time\n"
+        "open64 = ctypes.CDLL(None).open64\n"
+        f"third = ctypes.c_uint64({address})\n"
+        "while True:\n    open64(ctypes.byref(third), 0)\n    time.sleep(0.01)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code]) as process:
+        yield process.pid
+        process.kill()
 
 
 @pytest.mark.parametrize("version", ["newer", "newest"])
 def test_what_is_allowed_reads_none_of_the_kernels_memory(
-    request: pytest.FixtureRequest, folder: Path, tmp_path: Path, opener: int, version: str
+    request: pytest.FixtureRequest,
+    folder: Path,
+    tmp_path: Path,
+    insider: int,
+    address: str,
+    version: str,
 ) -> None:
-    """The kernel's own code, at an address that the program knows."""
+    """The kernel's own code, at an address that the program and the process know."""
     env = request.getfixturevalue(version)
     if not env:
         pytest.skip("that version is not to be had any more")
-    address = "0x" + next(
-        line.split()[0]
-        for line in Path("/proc/kallsyms").read_text().splitlines()
-        if line.endswith(" _stext")
-    )
-    shown = "".join(f'printf("%lx\\n", (uint64)({each}));' for each in VALUES)
-    shown += "".join(f'printf("%r\\n", buf({each}, 8));' for each in BYTES)
 
     def run(policy: str, shown: str) -> Result:
         program = (
-            f"struct x {{ uint64_t a; }}; BEGIN {{ @n = (uint64){address} + 256; }} "
+            f"struct x {{ uint64_t a; }}; BEGIN {{ @n = (uint64){address}; }} "
             f"uprobe:libc:open64 {{ $n = @n; {shown} exit(); }}"
-        ).replace("{address}", f"{address[:-3]}100")
-        words = ("run", f"local/{opener}", "--deadline", "20s", "-e", program)
+        ).replace("{address}", address)
+        words = ("run", f"local/{insider}", "--deadline", "20s", "-e", program, "--", address)
         return under(policy, folder, tmp_path, *words, env=env)
 
+    shown = "".join(f'printf("%lx\\n", (uint64)({each}));' for each in VALUES)
+    shown += "".join(f'printf("%r\\n", buf({each}, 8));' for each in BYTES)
     result = run("kernelMemory: false\n", shown)
     assert result.code == 0, result
     seen = result.lines[: len(VALUES) + len(BYTES)]
     assert set(seen) <= {"0", r"\x00" * 8}, result
     # There is something to read, and what is refused would have.
-    program = 'printf("%lx\\n", *@n);'
-    assert run("kernelMemory: false\n", program).code == 4
-    result = run("unsafe: true\n", program)
-    assert result.lines[0] not in ("", "0"), result
+    refused = [f'printf("{how}\\n", {each});' for each, how in REFUSED.items()]
+    for each in refused:
+        assert run("kernelMemory: false\n", each).code == 4, each
+    result = run("unsafe: true\n", "".join(refused))
+    seen = result.lines[: len(refused)]
+    assert not {"", "0", r"\x00" * 8}.intersection(seen), result
 
 
 @pytest.mark.parametrize(

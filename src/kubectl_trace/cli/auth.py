@@ -6,7 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
-from kubectl_trace.cli import tracing
+from kubectl_trace.cli import limits, tracing
 from kubectl_trace.cli.arguments import complain, verb_parser
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError
 from kubectl_trace.image import IMAGE
@@ -27,6 +27,8 @@ _EXAMPLES = """\
   kubectl trace auth can-i deploy/nginx
   # a node, with the traces' own objects in another namespace
   kubectl trace auth can-i node/node-a -n default
+  # is a runner admitted that may switch on the kernel's statistics?
+  kubectl trace auth can-i node/node-a --stats
   # for a script
   kubectl trace auth can-i pod/nginx-0 -o json
 """
@@ -51,8 +53,17 @@ def parser() -> Parser:
     add("--target-namespace", default="", help="the target's namespace; the Job goes to -n")
     add = result.add_argument_group("the runner, for its admission").add_argument
     add("--imagename", default=IMAGE, metavar="IMAGE", help="the runner image (%(default)s)")
+    add(
+        "--init-imagename", default="", metavar="IMAGE", help="image of the headers' init container"
+    )
+    add("--serviceaccount", default="default", help="its service account")
     add("--fetch-headers", action="store_true", help="it brings kernel headers")
+    add("--headers-mirror", default="", metavar="URL", help="headers for nodes that have none")
     add("--privileged", action="store_true", help="it is privileged")
+    add("--stats", action="store_true", help="it gets CAP_SYS_ADMIN, too")
+    add("--max-overhead", default=None, metavar="PERCENT", help="the same, unless it is none")
+    add("--memory", default="", metavar="QUANTITY", help="its limit (1Gi)")
+    add("--cpu", default="", metavar="QUANTITY", help="its limit (1)")
     return result
 
 
@@ -64,7 +75,7 @@ def run(arguments: argparse.Namespace) -> int:
     from kubectl_trace.cli.cluster import Cluster
 
     with Cluster(arguments) as cluster:
-        return _ask(arguments, cluster, targets)
+        return _ask(arguments, cluster, targets, runner(arguments, cluster.namespace))
 
 
 def _local(arguments: argparse.Namespace, targets: Targets) -> int:
@@ -76,7 +87,7 @@ def _local(arguments: argparse.Namespace, targets: Targets) -> int:
     return Exit.DONE if is_root else Exit.FORBIDDEN
 
 
-def _ask(arguments: argparse.Namespace, cluster: Cluster, targets: Targets) -> int:
+def _ask(arguments: argparse.Namespace, cluster: Cluster, targets: Targets, runner: Object) -> int:
     from concurrent.futures import ThreadPoolExecutor
 
     from kubectl_trace.kube import access, rights
@@ -86,7 +97,7 @@ def _ask(arguments: argparse.Namespace, cluster: Cluster, targets: Targets) -> i
     with ThreadPoolExecutor(3) as pool:
         answering = pool.submit(access.answers, cluster.client, asked)
         resolving = pool.submit(_resolved, cluster, targets, namespace)
-        admitting = pool.submit(access.admission, cluster.client, _runner(arguments, cluster))
+        admitting = pool.submit(access.admission, cluster.client, runner)
         answers, admission = answering.result(), admitting.result()
         found = resolving.result()
     missing = [each for each in answers if not each.allowed]
@@ -129,8 +140,12 @@ def _resolved(
     return None
 
 
-def _runner(arguments: argparse.Namespace, cluster: Cluster) -> Object:
-    """A Job as `run` would create it, for a node that need not be there."""
+def runner(arguments: argparse.Namespace, namespace: str) -> Object:
+    """A Job as `run` would create it with the same flags, for a node that need not be there.
+
+    Raises:
+        UsageError: a flag means nothing.
+    """
     import uuid
 
     from kubectl_trace.kube import job as jobs
@@ -138,14 +153,19 @@ def _runner(arguments: argparse.Namespace, cluster: Cluster) -> Object:
     from kubectl_trace.trace import Trace
 
     options = jobs.JobOptions(
-        namespace=cluster.namespace,
+        namespace=namespace,
         target="",
+        service_account=arguments.serviceaccount,
         image=arguments.imagename,
-        init_image=arguments.imagename,
+        init_image=arguments.init_imagename or arguments.imagename,
         fetch_headers=arguments.fetch_headers,
+        headers_mirror=arguments.headers_mirror,
         privileged=arguments.privileged,
+        statistics=limits.needs_statistics(arguments),
     )
-    return jobs.job(Trace(id=str(uuid.uuid4()), program=""), Placement("any"), options)
+    resources = limits.resources(arguments)
+    trace = Trace(id=str(uuid.uuid4()), program="", limits=resources)
+    return jobs.job(trace, Placement("any"), options)
 
 
 def _as_json(answer: Answer) -> dict[str, Any]:

@@ -35,7 +35,8 @@ def flags(parser: Parser) -> None:
         "--max-overhead",
         default=None,
         metavar="PERCENT",
-        help="stop where the probes take more of a CPU for 5 s; none: never (20%%)",
+        help="stop where the probes take more of a CPU for 5 s; none: never (20%%, where the kernel's "
+        "statistics can be had: not in most pods)",
     )
     add("--stats", action="store_true", help="at the end: what each probe has cost")
     add("--memory", default="", metavar="QUANTITY", help="the runner's limit (1Gi)")
@@ -48,20 +49,36 @@ def limits(arguments: argparse.Namespace, *, is_local: bool) -> Limits:
     Raises:
         UsageError: one of them means nothing.
     """
-    from kubectl_trace.kube import job
-    from kubectl_trace.kube.quantity import amount, size
+    from kubectl_trace.kube.quantity import size
     from kubectl_trace.trace import Limits
 
     if arguments.max_records < 0:
         raise UsageError("--max-records must be 0 or more")
+    used = Limits() if is_local else resources(arguments)
     return Limits(
         records=arguments.max_records,
         bytes=_of("--max-bytes", arguments.max_bytes, size),
         overhead=percent(arguments.max_overhead),
         statistics=arguments.stats,
         needs_statistics=needs_statistics(arguments),
-        memory="" if is_local else _of("--memory", arguments.memory or job.MEMORY, amount),
-        cpu="" if is_local else _of("--cpu", arguments.cpu or job.CPU, amount),
+        memory=used.memory,
+        cpu=used.cpu,
+    )
+
+
+def resources(arguments: argparse.Namespace) -> Limits:
+    """What a runner in a pod may use; of the other limits nothing.
+
+    Raises:
+        UsageError: a quantity is none.
+    """
+    from kubectl_trace.kube import job
+    from kubectl_trace.kube.quantity import amount
+    from kubectl_trace.trace import Limits
+
+    return Limits(
+        memory=_of("--memory", arguments.memory or job.MEMORY, amount),
+        cpu=_of("--cpu", arguments.cpu or job.CPU, amount),
     )
 
 

@@ -4,7 +4,9 @@ In uprobes and usdt a pointer means the process's memory, in all other probes, m
 the kernel's (bpftrace src/ast/passes/semantic_analyser.cpp: find_addrspace; the pointers among
 `args` of tracepoint:syscalls are the process's). Numbers that come from the kernel stay pointers
 into its memory, also in maps; and a number that comes from nowhere, followed without being made a
-pointer (`*@n`, `buf($n, 8)`), may be any address. All this was measured with 0.23.2 and 0.27.1;
+pointer (`*@n`, `buf($n, 8)`), may be any address. So may what a number of the process's leads to:
+`*arg0` reads its memory, and gives a number like any other (`**arg0`); what a pointer leads to is
+a number of the process's (`**(uint64 *)arg0`). All this was measured with 0.23.2 and 0.27.1;
 0.17 follows any number, `(uint64 *)0xffffffff81000000` too (`SINCE`).
 """
 
@@ -59,6 +61,8 @@ def reads(tree: Tree, context: Context) -> Iterator[Found]:
             yield from _brackets(node, before, context)
         elif node.kind == "word":
             yield from _word(node, before, after, context)
+        elif node.text == "&" and _takes_address(before, node, after):
+            yield Found("& gives an address of the kernel's", trees.span(node))
         elif node.kind == "other" and context.is_user:
             yield from _followed(node, before, after)
         elif node.kind == "other":
@@ -88,10 +92,14 @@ def _word(token: Token, before: Tree, after: Tree, context: Context) -> Iterator
         group = after[0]
         assert isinstance(group, Group)
         argument = trees.first_argument(group)
-        if context.is_user and not _is_pointer(argument):
+        if name == "str" and _is_in_program(argument):
+            return
+        if context.is_user and not _depth(argument):
             yield Found(f"{name}() may read the kernel's memory: {_MAKE_POINTER}", place)
         elif not context.is_user and not _is_users(argument, context):
             yield Found(f"{name}() may read the kernel's memory here: {_ALLOWED}", place)
+    elif name == "args" and not context.is_user and not _has_member(after):
+        yield Found("args as a whole is the kernel's memory here: name its fields", place)
     elif name.startswith("sarg") and vocabulary.is_argument(name) and not context.is_user:
         yield Found(f"{name} reads the kernel's stack here", place)
     elif not _is_known(name, before, after, context):
@@ -122,16 +130,41 @@ def _operator(token: Token, before: Tree, after: Tree) -> Iterator[Found]:
     place = trees.span(token)
     if token.text == "*" and not (_is_value(before) and after):
         yield Found(f"* follows a pointer into the kernel's memory here; {_IN_PROCESS}", place)
-    elif trees.is_arrow(before, token) and trees.words(before[-2:-1]) != "args":
+    elif trees.is_arrow(before, token) and not _is_args(before[:-1]):
         yield Found(f"-> follows a pointer into the kernel's memory here; {_IN_PROCESS}", place)
     elif token.text == ".":
         next_text = trees.words(after[:1])
         is_range = next_text == "." or trees.words(before[-1:]) == "."
         is_tuple = next_text.isdecimal()
-        if not is_range and not is_tuple and trees.words(before[-1:]) != "args":
+        if not is_range and not is_tuple and not _is_args(before):
             yield Found(
                 f". may follow a pointer into the kernel's memory here; {_IN_PROCESS}", place
             )
+
+
+def _has_member(after: Tree) -> bool:
+    """Whether `.` or `->` follows."""
+    two = trees.words(after[:2])
+    return two == "->" or (two.startswith(".") and two != "..")
+
+
+def _takes_address(before: Tree, token: Token, after: Tree) -> bool:
+    """Whether this `&` stands before what it takes the address of (0.24 and later)."""
+    # Of && the second follows an odd number of others that touch.
+    begin, run = token.start, 0
+    for node in reversed(before):
+        if not isinstance(node, Token) or node.text != "&" or node.end != begin:
+            break
+        begin, run = node.start, run + 1
+    follows = isinstance(after[0], Token) and after[0].text == "&" if after else False
+    if run % 2 or (follows and after[0].start == token.end):
+        return False
+    return not _is_value(before)
+
+
+def _is_args(before: Tree) -> bool:
+    """Whether what stands before is the builtin `args`, not a member of that name."""
+    return trees.words(before[-1:]) == "args" and not trees.is_member(before[:-1])
 
 
 def _followed(token: Token, before: Tree, after: Tree) -> Iterator[Found]:
@@ -140,42 +173,79 @@ def _followed(token: Token, before: Tree, after: Tree) -> Iterator[Found]:
     is_type = trees.words(after).strip("*") == "" and not any(
         isinstance(node, Group) for node in after
     )
-    if token.text == "*" and not _is_value(before) and not is_type and not _is_pointer(after):
+    if token.text == "*" and not _is_value(before) and not is_type and not _operand(after)[0]:
         yield Found(f"* may follow a number: {_MAKE_POINTER}", trees.span(token))
 
 
-def _is_pointer(tree: Tree) -> bool:
-    """Whether what begins here is surely a pointer of the process, or a number that it gave."""
-    expression = tuple(
-        itertools.takewhile(lambda node: trees.words((node,)) not in (";", ","), tree)
-    )
-    if not expression:
-        return False
-    first, rest = expression[0], expression[1:]
-    if any(isinstance(node, Token) and node.text in _OTHER_VALUES for node in expression):
-        return False
-    is_member = trees.words(rest[:2]) == "->" or (
-        trees.words(rest[:1]) == "." and not trees.words(rest[1:2]).isdecimal()
-    )
+def _depth(tree: Tree) -> int:
+    """How often what an expression gives is surely followed in the process's memory, in its probes.
+
+    0: it may be a number of no known origin. 1: a number that the process gave. More: a pointer.
+    """
+    depth, rest = _operand(tree)
+    signs = [node.text for node in rest if isinstance(node, Token) and node.kind == "other"]
+    if not rest or not depth:
+        return depth
+    # Numbers that are added leave the first operand what it is; of other operators it is not known.
+    adds = trees.words(rest[:1]) in ("+", "-") and trees.words(rest[1:2]) not in ("+", "-", ">")
+    return 1 if adds and not _OTHER_VALUES.intersection(signs) else 0
+
+
+def _operand(tree: Tree) -> tuple[int, Tree]:
+    """The depth (`_depth`) of the operand that begins here, and what comes behind it."""
+    if not tree:
+        return 0, ()
+    first, rest = tree[0], tree[1:]
     if isinstance(first, Group):
         inside = trees.significant(first.children)
+        if first.bracket != "(":
+            return _suffixed(0, rest)
+        if rest and _is_type(first) and trees.words(inside[-1:]) == "*" and len(inside) > 1:
+            _, behind = _operand(rest)
+            return 1 + _stars(inside), behind
         if rest and len(inside) == 1 and trees.words(inside) in vocabulary.TYPES:
-            return _is_pointer(rest)
-        is_cast = bool(rest) and len(inside) > 1 and trees.words(inside[-1:]) == "*"
-        return first.bracket == "(" and (is_cast or is_member or (not rest and _is_pointer(inside)))
+            depth, behind = _operand(rest)
+            return min(depth, 1), behind
+        return _suffixed(_depth(inside), rest)
     if first.text == "*":
-        return _is_pointer(rest)
-    if first.kind == "string" or re.fullmatch(r"\$[0-9]+", first.text):
-        return not rest  # its text is in the program itself
-    if first.kind in ("variable", "map"):
-        while rest and isinstance(rest[0], Group) and rest[0].bracket == "[":
-            rest = rest[1:]
-        return trees.words(rest[:2]) == "->" or is_member
+        depth, behind = _operand(rest)
+        return max(depth - 1, 0), behind
     if first.text in ("uptr", "reg"):
-        return trees.is_call(rest)
-    return first.text in ("args", "retval") or vocabulary.is_argument(first.text)
+        return _suffixed(1, rest[1:]) if trees.is_call(rest) else (0, rest)
+    if first.text == "retval" or vocabulary.is_argument(first.text):
+        return _suffixed(1, rest)
+    if first.text == "args" or first.kind in ("variable", "map"):
+        return _suffixed(0, rest, has_members=True)
+    return _suffixed(0, rest)
 
 
+def _stars(type_name: Tree) -> int:
+    """How many stars a type's name ends with."""
+    return len(
+        list(itertools.takewhile(lambda node: trees.words((node,)) == "*", reversed(type_name)))
+    )
+
+
+def _suffixed(depth: int, rest: Tree, *, has_members: bool = False) -> tuple[int, Tree]:
+    """The depth of an operand with its indexes and members, and what comes behind them.
+
+    `has_members`: those that are named are the process's, as of all that has a depth.
+    """
+    has_members = has_members or depth > 0
+    while rest:
+        if isinstance(rest[0], Group) and rest[0].bracket in "[(":
+            depth, rest = max(depth - 1, 0), rest[1:]
+        elif trees.words(rest[:2]) == "->" and isinstance(rest[0], Token):
+            depth, rest = int(has_members), rest[3:]
+        elif trees.words(rest[:1]) == "." and trees.words(rest[1:2]) != ".":
+            is_tuple = trees.words(rest[1:2]).isdecimal()
+            depth, rest = int(has_members and not is_tuple), rest[2:]
+        else:
+            break
+    return depth, rest
+
+
+_TYPE_BEGINS = vocabulary.TYPES | {"struct", "union", "enum"}
 _CALLED = vocabulary.FUNCTIONS | {"sizeof", "offsetof"}
 _OTHER_VALUES = frozenset("?|&^~%<=!/")
 """Operators by which a value can become another one's than the first operand's."""
@@ -206,10 +276,10 @@ def _is_value(before: Tree) -> bool:
 
 
 def _is_type(group: Group) -> bool:
-    """Whether parentheses may hold a type: nothing but words and stars."""
-    return all(
-        isinstance(node, Token) and (node.text == "*" or node.kind == "word")
-        for node in trees.significant(group.children)
+    """Whether parentheses may hold a type: nothing but words and stars, or one of arrays."""
+    inside = trees.significant(group.children)
+    return trees.words(inside[:1]) in _TYPE_BEGINS or all(
+        isinstance(node, Token) and (node.text == "*" or node.kind == "word") for node in inside
     )
 
 
@@ -225,6 +295,13 @@ def _is_thread_pointer(after: Tree) -> bool:
     )
 
 
+def _is_in_program(argument: Tree) -> bool:
+    """Whether the text that `str` gives is the program's own; as an address a parameter is any."""
+    if len(argument) != 1 or not isinstance(argument[0], Token):
+        return False
+    return re.fullmatch(r'\$[0-9]+|".*"', argument[0].text, re.DOTALL) is not None
+
+
 def _is_users(argument: Tree, context: Context) -> bool:
     """Whether a function's argument is surely no pointer into the kernel's memory."""
     if not all(isinstance(node, Token) for node in argument):
@@ -232,8 +309,5 @@ def _is_users(argument: Tree, context: Context) -> bool:
             len(argument) == 2 and trees.words(argument) == "uptr" and trees.is_call(argument[1:])
         )
     text = trees.words(argument)
-    if len(argument) == 1:
-        # A parameter's text is in the program itself.
-        return re.fullmatch(r'\$[0-9]+|".*"', text, re.DOTALL) is not None
-    is_field = re.fullmatch(r"args(?:->|\.)\w+", text, re.ASCII) is not None
+    is_field = re.fullmatch(r"args(?:->|\.)[A-Za-z_]\w*", text, re.ASCII) is not None
     return context.is_syscall and is_field and len(argument) <= 4

@@ -245,12 +245,22 @@ class _Check:
             yield self._cannot_tell(
                 "of directives only #define of a number or a string can be checked", item.span
             )
+        elif item.kind in ("macro", "function"):
+            yield from self._head(item)
         elif item.kind == "config" and item.block is not None:
             yield from self._config(item.block)
         elif item.kind == "definition" and (found := re.search(r"\#|%:|\?\?|\\|_Pragma", text)):
             start = item.span.start + found.start()
             place = Span(start, start + len(found[0]))
             yield self._cannot_tell("a directive in a definition can't be checked", place)
+
+    def _head(self, item: Item) -> Iterator[Refusal]:
+        """Names and parameters of a macro or function that are builtins' (0.27 lets them be)."""
+        assert item.block is not None
+        head = Span(item.span.start, item.block.start)
+        for token in tokens.tokens(self._program.text, head):
+            if token.kind == "word" and vocabulary.is_builtin(token.text):
+                yield self._cannot_tell(f"{token.text} is a builtin's name", trees.span(token))
 
     def _config(self, block: Span) -> Iterator[Refusal]:
         for token in tokens.tokens(self._program.text, block):

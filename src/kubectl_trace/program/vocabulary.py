@@ -62,3 +62,8 @@ def is_argument(word: str) -> bool:
 def of_task(word: str) -> bool:
     """Whether it says something of the current task."""
     return word in TASK_WORDS or word in KERNEL_WORDS or is_argument(word)
+
+
+def is_builtin(word: str) -> bool:
+    """Whether it names a function or builtin."""
+    return word in FUNCTIONS or word in HARMLESS_WORDS or of_task(word)

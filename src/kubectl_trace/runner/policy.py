@@ -76,15 +76,17 @@ class Policy(
 
 
 def read(path: Path = FILE) -> Policy:
-    """The policy; without a file everything is allowed.
+    """The policy; without a file everything is allowed, if its folder is empty or not there.
 
     Raises:
-        ForbiddenError: it can't be read, or says what is not known here.
+        ForbiddenError: it can't be read, says what is not known here, or other files are there in
+            its place.
     """
     try:
         with path.open("rb") as file:
             text = file.read(_LARGEST + 1)
     except (FileNotFoundError, NotADirectoryError):
+        _refuse_others(path)
         return Policy()
     except OSError as error:
         raise _unreadable(path, error.strerror) from error
@@ -98,6 +100,26 @@ def read(path: Path = FILE) -> Policy:
         if not policy.is_pattern(pattern):
             raise _unreadable(path, f"probes: {pattern!r} is no pattern of attach points")
     return found
+
+
+def _refuse_others(path: Path) -> None:
+    """Refuses a folder whose files are no policy: its owner meant one of them to be.
+
+    A ConfigMap that is not there (`optional`) is an empty folder. The kubelet's own names begin
+    with two dots (kubernetes pkg/volume/util/atomic_writer.go).
+    """
+    try:
+        found = sorted(name for name in os.listdir(path.parent) if not name.startswith(".."))
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise _unreadable(path, error.strerror) from error
+    if found:
+        names = ", ".join(ascii(name) for name in found[:_SHOWN])
+        raise _unreadable(
+            path,
+            f"the ConfigMap has no key {path.name}, but {names} (--from-file={path.name}=FILE)",
+        )
 
 
 def _unreadable(path: Path, why: str | None) -> ForbiddenError:

@@ -57,6 +57,37 @@ def test_a_privileged_runner_is_refused() -> None:
     assert "not privileged" in " ".join(POLICY.refuses(runner(privileged=True)))
 
 
+def test_statistics_are_the_owners_to_allow() -> None:
+    pod = runner(statistics=True)
+    assert "capabilities" in " ".join(POLICY.refuses(pod))
+    capabilities = str([*jobs.CAPABILITIES, "SYS_ADMIN"])
+    assert POLICY.refuses(pod, variables={"capabilities": capabilities}) == []
+
+
+FREE: dict[str, Callable[[Object], object]] = {
+    "labels": lambda p: p["metadata"]["labels"].update(team="a"),
+    "annotations": lambda p: p["metadata"].update(annotations={}),
+    "resources": lambda p: container(p).update(resources={}),
+    "scheduling": lambda p: p["spec"].update(
+        nodeSelector={"a": "b"}, affinity={}, tolerations=[], priorityClassName="low"
+    ),
+    "the service account": lambda p: p["spec"].update(serviceAccountName="other"),
+    "the image's secret": lambda p: p["spec"].update(imagePullSecrets=[{"name": "s"}]),
+    "pulling": lambda p: container(p).update(imagePullPolicy="Always"),
+    "times": lambda p: p["spec"].update(
+        terminationGracePeriodSeconds=1, activeDeadlineSeconds=99999
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FREE)
+def test_what_the_documents_call_free_is_admitted(what: str) -> None:
+    """docs/rights.md: The namespace of the traces."""
+    pod = runner()
+    FREE[what](pod)
+    assert POLICY.refuses(pod) == []
+
+
 def test_headers_come_from_the_mirrors_that_the_policy_names() -> None:
     pod = runner(fetch_headers=True, headers_mirror=MIRROR)
     assert "mirror" in " ".join(POLICY.refuses(pod))
@@ -160,6 +191,44 @@ MUTATIONS: dict[str, tuple[Callable[[Object], object], str]] = {
     "the node's IPC": (lambda p: p["spec"].update(hostIPC=True), "nothing else"),
     "a token": (lambda p: p["spec"].update(automountServiceAccountToken=True), "token"),
     "a token by default": (lambda p: p["spec"].pop("automountServiceAccountToken"), "token"),
+    "another user": (lambda p: security(p).update(runAsUser=1000), "uid 0"),
+    "no user": (lambda p: security(p).pop("runAsUser"), "uid 0"),
+    "another group": (lambda p: security(p).update(runAsGroup=1000), "gid 0"),
+    "another group of the pod": (
+        lambda p: p["spec"]["securityContext"].update(runAsGroup=1000),
+        "gid 0",
+    ),
+    "not root": (lambda p: security(p).update(runAsNonRoot=True), "uid 0"),
+    "files' group": (lambda p: p["spec"]["securityContext"].update(fsGroup=1000), "groups"),
+    "more groups": (
+        lambda p: p["spec"]["securityContext"].update(supplementalGroups=[1000]),
+        "groups",
+    ),
+    "a terminal": (lambda p: container(p).update(tty=True), "terminal"),
+    "names of hosts": (
+        lambda p: p["spec"].update(hostAliases=[{"ip": "10.0.0.1", "hostnames": ["debug"]}]),
+        "names of hosts",
+    ),
+    "a name server": (
+        lambda p: p["spec"].update(dnsPolicy="None", dnsConfig={"nameservers": ["10.0.0.1"]}),
+        "names of hosts",
+    ),
+    "a search domain": (
+        lambda p: p["spec"].update(dnsConfig={"searches": ["evil.example"]}),
+        "names of hosts",
+    ),
+    "the node's name server": (lambda p: p["spec"].update(dnsPolicy="Default"), "names of hosts"),
+    "another runtime": (lambda p: p["spec"].update(runtimeClassName="vm"), "node's containers"),
+    "a user namespace": (lambda p: p["spec"].update(hostUsers=False), "node's containers"),
+    "restarts": (lambda p: p["spec"].update(restartPolicy="Always"), "once"),
+    "variables of services": (
+        lambda p: p["spec"].update(enableServiceLinks=True),
+        "variables of services",
+    ),
+    "variables of services by default": (
+        lambda p: p["spec"].pop("enableServiceLinks"),
+        "variables of services",
+    ),
     "sysctls": (
         lambda p: p["spec"]["securityContext"].update(sysctls=[{"name": "kernel.msgmax"}]),
         "nothing else",
@@ -281,6 +350,8 @@ INIT_MUTATIONS: dict[str, Callable[[Object], object]] = {
     "a writable node": lambda c: named(c["volumeMounts"], "node").pop("readOnly"),
     "the node elsewhere": lambda c: named(c["volumeMounts"], "node").update(mountPath="/headers"),
     "the program": lambda c: c["volumeMounts"].append({"name": "trace", "mountPath": "/trace"}),
+    "a sidecar": lambda c: c.update(restartPolicy="Always"),
+    "another user": lambda c: c["securityContext"].update(runAsUser=1000),
     "environment": lambda c: c.update(env=[{"name": "LD_PRELOAD", "value": "x"}]),
 }
 
@@ -350,7 +421,7 @@ def test_the_policy_names_our_image_and_capabilities() -> None:
     variables = {each["name"]: each["expression"] for each in POLICY.manifest["spec"]["variables"]}
     assert variables["image"] == f"'{IMAGE}'"
     assert variables["capabilities"] == str(jobs.CAPABILITIES)
-    assert jobs.POLICY in POLICY.manifest["spec"]["validations"][6]["expression"]
+    assert any(jobs.POLICY in each["expression"] for each in POLICY.manifest["spec"]["validations"])
 
 
 def test_the_binding_and_the_namespace_agree_on_the_label() -> None:

@@ -43,6 +43,27 @@ def test_without_a_file_everything_is_allowed(tmp_path: Path) -> None:
     policy.check(trace, known)
 
 
+@pytest.mark.parametrize("names", [["mine.yaml"], ["..data", "policy.yml"], ["policy.yaml.old"]])
+def test_a_wrong_key_lets_nothing_be_traced(tmp_path: Path, names: list[str]) -> None:
+    for name in names:
+        (tmp_path / name).write_text("scope: required\n")
+    with pytest.raises(ForbiddenError, match=r"no key policy\.yaml.*--from-file=policy\.yaml="):
+        policy.read(tmp_path / "policy.yaml")
+
+
+def test_a_config_map_that_is_not_there_allows_everything(tmp_path: Path) -> None:
+    """As the kubelet mounts an optional one that is missing: its own names and no file."""
+    (tmp_path / "..2026_11_26_00_00_00.1").mkdir()
+    (tmp_path / "..data").symlink_to("..2026_11_26_00_00_00.1")
+    assert policy.read(tmp_path / "policy.yaml") == Policy()
+
+
+def test_a_policy_that_leads_nowhere_lets_nothing_be_traced(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").symlink_to("..data/policy.yaml")
+    with pytest.raises(ForbiddenError):
+        policy.read(tmp_path / "policy.yaml")
+
+
 def test_a_file_says_it_by_its_documented_keys(write: Callable[[str], Path]) -> None:
     known = policy.read(
         write(

@@ -1,0 +1,54 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from kubectl_trace.cli import auth
+from kubectl_trace.errors import UsageError
+from tests.unit.kube.admission import FOLDER, Policy, pod_of
+
+if TYPE_CHECKING:
+    from kubectl_trace.kube.client import Object
+
+
+def pod(*flags: str) -> Object:
+    """The runner's pod about which `auth can-i` asks."""
+    arguments = auth.parser().parse_args(["can-i", "node/a", *flags])
+    return pod_of(auth.runner(arguments, "traces"))
+
+
+def refusals(*flags: str) -> str:
+    return " ".join(Policy(FOLDER / "policy.yaml").refuses(pod(*flags)))
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ((), ""),
+        (("--max-overhead", "none", "--fetch-headers"), ""),
+        (("--stats",), "capabilities"),
+        (("--max-overhead", "5%"), "capabilities"),
+        (("--privileged",), "privileged"),
+        (("--fetch-headers", "--headers-mirror", "https://headers.example"), "mirror"),
+        (("--fetch-headers", "--init-imagename", "other"), "init container"),
+        (("--imagename", "other"), "image"),
+    ],
+)
+def test_the_runner_that_is_asked_about_is_the_one_that_run_would_create(
+    flags: tuple[str, ...], said: str
+) -> None:
+    found = refusals(*flags)
+    assert said in found
+    assert bool(found) == bool(said)
+
+
+def test_what_it_may_use_and_its_account_are_asked_about_too() -> None:
+    spec = pod("--memory", "2Gi", "--cpu", "500m", "--serviceaccount", "traces")["spec"]
+    assert spec["containers"][0]["resources"]["limits"] == {"cpu": "500m", "memory": "2Gi"}
+    assert spec["serviceAccountName"] == "traces"
+
+
+def test_a_flag_that_means_nothing_is_refused() -> None:
+    with pytest.raises(UsageError, match="--max-overhead x"):
+        pod("--max-overhead", "x")
