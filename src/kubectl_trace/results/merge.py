@@ -268,7 +268,7 @@ def _calls(node: Node, record: Record) -> Iterator[Result]:
     calls = record.data if isinstance(record.data, list) else [record.data]
     numbers = record.container if isinstance(record.container, list) else [record.container]
     if len(numbers) != len(calls):
-        numbers = numbers[:1] * len(calls)
+        numbers = (numbers[:1] or [0]) * len(calls)
     for data, number in zip(calls, numbers, strict=True):
         time = data.get("time") if isinstance(data, dict) else None
         if isinstance(time, int | float):

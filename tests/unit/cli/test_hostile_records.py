@@ -136,6 +136,19 @@ def test_whatever_a_log_says_the_client_ends_and_the_terminal_is_not_commanded(
     check()
 
 
+@pytest.mark.parametrize("kind", ["call", "printf"])
+@pytest.mark.parametrize("container", [[], [1, 2, 3]])
+def test_results_of_any_number_of_containers_are_no_failure(
+    kind: str, container: list[int]
+) -> None:
+    records = [
+        {"seq": 0, "time": 1.0, "type": "functions", "data": []},
+        {"seq": 1, "time": 1.0, "type": kind, "data": None, "container": container},
+        {"seq": 2, "time": 1.0, "type": kind, "data": ["a", "b"], "container": container},
+    ]
+    assert replayed([{"node": "a", "record": each} for each in records]) in range(9)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.lists(st.binary(max_size=40) | st.text(max_size=20).map(str.encode), max_size=6))
 def test_no_file_makes_replay_fail_otherwise_than_by_saying_so(pieces: list[bytes]) -> None:
