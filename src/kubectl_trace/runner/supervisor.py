@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _SCOPE_MAP_PERIOD = 0.002  # seconds
 _LOOK_AGAIN = 1.0  # seconds
-_ASKED = 10.0  # seconds in which a program that is to end itself must have begun to
 _LONGEST_WAIT = 3600.0  # seconds: epoll takes no more than 2^31 milliseconds
 _CHUNK = 1 << 20  # bytes a read: a pipe's largest buffer
 
@@ -356,7 +355,8 @@ class Supervisor:
             found.set(0, 1)
         except OSError:
             return False
-        self._set_timer("asked", _ASKED, self._interrupt)
+        # It may be detaching for long; a signal in the midst of that would lose its last lines.
+        self._set_timer("asked", self._grace / 2, self._interrupt)
         return True
 
     def _kill(self, reason: str) -> None:
