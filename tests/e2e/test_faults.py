@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import sys
 import time
@@ -374,7 +375,8 @@ def test_a_node_that_crashes_takes_its_runners_with_it_and_the_client_is_told(
     fault("start", "node-b-kubelet")
     result = command.finish()
     assert result.code == 1, result
-    assert "ended without a summary" in result.stderr
+    # bpftrace may be the first to go, and the runner still say so.
+    assert re.search("ended without a summary|ended with SIGKILL", result.stderr), result
     cluster.wait_until_ready()
     nginx = next(pod for pod in cluster.pods("app=nginx") if pod.node == "node-b")
     again = start("run", f"pod/{nginx.name}", "-a", "-e", ACCEPTED).wait_until_attached()

@@ -53,7 +53,7 @@ class Fleet:
             longest: Seconds after which each runner that has started must have ended.
             owned: The trace shall end with us.
             begin: Called once it is started: launches runners, or follows those that there are.
-            own: Takes the namespace and pod of each runner that has been told that we own it.
+            own: Takes the namespace and pod of each runner that runs.
         """
         self._client = client
         self._namespace = namespace
@@ -193,7 +193,7 @@ class Fleet:
                 owned=self._owned,
                 containers=containers,
                 sink=self._sink,
-                on_greeted=self._own,
+                on_start=self._own,
                 on_end=self._on_end,
             )
         stream.start()

@@ -58,7 +58,7 @@ class RunnerStream:
         owned: bool,
         containers: tuple[Container, ...],
         sink: Sink,
-        on_greeted: Callable[[str, str], None],
+        on_start: Callable[[str, str], None],
         on_end: Callable[[RunnerStream], None],
     ) -> None:
         """Is told the states of the runner's pod by `on_pod`, and says all else to the sink.
@@ -73,7 +73,7 @@ class RunnerStream:
             owned: The runner shall end with us.
             containers: The scope that it starts with.
             sink: Takes the events.
-            on_greeted: Called once with the namespace and the pod, when the runner knows us.
+            on_start: Called once with the namespace and the pod, when the runner runs.
             on_end: Called once, after the runner's `Ended`.
         """
         self.name = name
@@ -86,7 +86,7 @@ class RunnerStream:
         self._owned = owned
         self._containers = self._scope = containers
         self._sink = sink
-        self._on_greeted = on_greeted
+        self._on_start = on_start
         self._on_end = on_end
         self._reader = RecordReader()
         self._voice: Voice | None = None
@@ -212,7 +212,6 @@ class RunnerStream:
             ControlChannel(self._client, self._namespace, self._pod_name),
             self._containers,
             is_over=self._needs_no_word,
-            on_greeted=lambda: self._on_greeted(self._namespace, self._pod_name),
         )
         with self._start_lock:
             self._voice = voice
@@ -226,6 +225,7 @@ class RunnerStream:
         )
         timer.daemon = True
         timer.start()
+        self._on_start(self._namespace, self._pod_name)
         if self._is_speaking:
             self._in_thread(self._speak)
         self._read_log()

@@ -38,7 +38,6 @@ class Voice:
         containers: tuple[Container, ...],
         *,
         is_over: Callable[[], bool],
-        on_greeted: Callable[[], None],
     ) -> None:
         """Says nothing yet.
 
@@ -46,12 +45,10 @@ class Voice:
             channel: The way to the runner.
             containers: The scope that the runner was made with.
             is_over: Whether there is nobody to speak to any more.
-            on_greeted: Called once, when the runner has been spoken to.
         """
         self._channel = channel
         self._first = self._containers = containers
         self._is_over = is_over
-        self._on_greeted = on_greeted
         self._last: Stop | Kill | None = None
         self._lock = threading.Lock()
         self._news = threading.Event()
@@ -89,9 +86,7 @@ class Voice:
                 time.sleep(RECONNECT)
                 continue
             failing = 0.0
-            if not self.greeted:
-                self.greeted = True
-                self._on_greeted()
+            self.greeted = True
             self._news.wait(HEARTBEAT)
 
     def close(self, *, stop: bool) -> None:
