@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from kubectl_trace.cli.arguments import complain, verb_parser
+from kubectl_trace.cli.arguments import complain, note, verb_parser
 from kubectl_trace.errors import Exit, TraceError, UsageError
 from kubectl_trace.results.terminal import escape
 
@@ -103,7 +103,10 @@ def _delete_orphans(arguments: argparse.Namespace) -> int:
     code = int(Exit.DONE)
     with Cluster(arguments) as cluster:
         namespace = "" if arguments.all_namespaces else cluster.namespace
-        for each in orphans.find(cluster.client, namespace):
+        found = orphans.find(cluster.client, namespace)
+        if not found:
+            note("no orphans in the cluster")
+        for each in found:
             try:
                 orphans.remove(cluster.client, each)
             except TraceError as error:

@@ -7,7 +7,6 @@ import ctypes
 import errno
 import os
 from dataclasses import dataclass
-from pathlib import Path
 
 from kubectl_trace.runner import syscalls
 
@@ -74,7 +73,7 @@ def find(pid: int, name: str) -> Map | None:
         OSError: the kernel does not let us have the process's file descriptors.
     """
     wanted = ("AT_" + name.removeprefix("@")).encode()[: _NAME_SIZE - 1]
-    for entry in _map_fds(pid):
+    for entry in syscalls.fds_with(pid, "map_id"):
         try:
             fd = _fd_of(pid, entry)
         except OSError as error:
@@ -103,13 +102,3 @@ def _info(fd: int) -> _MapInfo | None:
     except OSError:
         return None  # no map any more
     return info
-
-
-def _map_fds(pid: int) -> list[int]:
-    found = []
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if "\nmap_id:" in entry.read_text():
-                    found.append(int(entry.name))
-    return found

@@ -5,7 +5,6 @@ Formats: <linux/bpf.h>, struct bpf_prog_info. BPF_ENABLE_STATS: Linux 5.8, with 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -84,7 +83,7 @@ class Programs:
         self.loaded: list[Loaded] = []
         pidfd = os.pidfd_open(pid)
         try:
-            for number in _program_fds(pid):
+            for number in syscalls.fds_with(pid, "prog_type"):
                 self._hold(pidfd, number)
         finally:
             os.close(pidfd)
@@ -126,13 +125,3 @@ def _info(fd: int) -> _Info:
     info = _Info()
     syscalls.bpf_info(fd, info)
     return info
-
-
-def _program_fds(pid: int) -> list[int]:
-    found = []
-    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
-        for entry in Path(f"/proc/{pid}/fdinfo").iterdir():
-            with contextlib.suppress(FileNotFoundError):
-                if "\nprog_type:" in entry.read_text():
-                    found.append(int(entry.name))
-    return found
