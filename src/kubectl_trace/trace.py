@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-PROTOCOL = 5
+PROTOCOL = 6
 """Changes when a client and a runner of different versions would misunderstand each other."""
 
 HEARTBEAT = 5.0

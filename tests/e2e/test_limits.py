@@ -8,16 +8,17 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .command import BIN, environment, start, trace
+from .command import BIN, Command, environment, start, trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .cluster import Pod
+    from .cluster import Cluster, Pod
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="bpftrace needs root")
 
@@ -100,6 +101,50 @@ def test_under_overload_seen_is_delivered_and_lost(generator: Generator, where: 
     texts = len(_of(records, "printf"))
     assert texts + account["lost"].get("kernel buffer", 0) == CALLS, account
     assert account["delivered"] == texts + 1
+
+
+def test_what_is_lost_is_known_by_probe(generator: Generator) -> None:
+    numbers = f"/pid == {generator.pid}/"
+    program = (
+        f"tracepoint:syscalls:sys_enter_getppid {numbers} "
+        '{ printf("a text of forty characters and a newline\\n"); @seen = count(); } '
+        f"tracepoint:syscalls:sys_exit_getppid {numbers} "
+        '{ if (@half % 2 == 0) { printf("exit\\n"); } @half += 1; }'
+    )
+    command = start("run", f"local/{generator.pid}", ANY_COST, "-o", "json", "-e", program)
+    command.wait_for('"ready"')
+    generator.make(CALLS)
+    records = _records(command.interrupt().finish().stdout)
+    (account,) = _of(records, "account")
+    texts = Counter(_of(records, "printf"))
+    printed = {
+        "tracepoint:syscalls:sys_enter_getppid": (CALLS, sum(texts.values()) - texts["exit\n"]),
+        "tracepoint:syscalls:sys_exit_getppid": (CALLS // 2, texts["exit\n"]),
+    }
+    lost = {
+        each["probe"]: (each["seen"], each["seen"] - each["events"])
+        for data in _of(records, "losses")
+        for each in data["losses"]
+    }
+    assert {**printed, **lost} == printed, account
+    assert sum(account["lost"].values()) == sum(seen - came for seen, came in lost.values())
+    assert all(probe in lost for probe, (seen, came) in printed.items() if seen > came)
+
+
+def test_a_program_that_prints_until_it_is_stopped_loses_nothing_in_a_scope(
+    generator: Generator,
+) -> None:
+    # Without a scope some of what comes while bpftrace detaches is lost.
+    pid = generator.pid
+    program = (
+        'tracepoint:syscalls:sys_enter_getppid { @ += 1; if (@ % 20 == 0) { printf("a text\\n"); } }'
+    )
+    generator.begin(1 << 40)
+    for _ in range(3):
+        command = start("run", f"local/{pid}", ANY_COST, "--strict", "-e", program)
+        command.wait_for("a text")
+        result = command.interrupt().finish()
+        assert result.code == 0, result
 
 
 def test_nothing_is_lost_uncounted_while_the_reader_does_not_read(generator: Generator) -> None:
@@ -239,6 +284,39 @@ def test_stats_are_a_table_for_people() -> None:
     assert lines[head].split() == ["PROBE", "HITS", "AVERAGE", "NS", "CPU"]
     assert lines[head + 1].startswith("interval:ms:100 ")
     assert "CPU time of bpftrace" in lines[head + 3]
+
+
+def test_a_noisy_container_is_told_from_a_quiet_one_that_shares_its_buffer(
+    cluster: Cluster,
+) -> None:
+    pods = cluster.pods("app=nginx")
+    noisy = pods[0]
+    quiet = next(pod for pod in pods[1:] if pod.node == noisy.node)
+    program = (
+        'tracepoint:syscalls:sys_enter_write /comm == "dd"/ '
+        '{ printf("a text of forty characters and a newline\\n"); @seen = count(); }'
+    )
+    words = ("-a", "--by", "container", "-o", "json", ANY_COST, "-e", program)
+    command = start("run", f"pod/{noisy.name}", f"pod/{quiet.name}", *words)
+    command.wait_for('"ready"')
+    copies = [
+        Command("kubectl", "exec", pod.name, *f"-- dd if=/dev/zero of=/dev/null {size}".split())
+        for pod, size in ((noisy, "bs=1 count=200000"), (quiet, "bs=1 count=500"))
+    ]
+    for copy in copies:
+        assert copy.finish().code == 0
+    records = _records(command.interrupt().finish().stdout)
+    (account,) = _of(records, "account")
+    seen = {each["pod"]: each["data"]["@seen"] for each in records if each["type"] == "map"}
+    came = Counter(each["pod"] for each in records if each["type"] == "printf")
+    lost = Counter[str]()
+    for data in _of(records, "losses"):
+        for each in data["losses"]:
+            assert each["seen"] == seen[each["pod"]]
+            lost[each["pod"]] += each["events"]
+    assert lost[noisy.name] > 0
+    assert came + lost == Counter(seen), account
+    assert sum(lost.values()) == account["lost"]["kernel buffer"]
 
 
 @pytest.mark.usefixtures("no_footprint")

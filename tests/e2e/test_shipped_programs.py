@@ -42,9 +42,9 @@ def limited(text: str, *, by_task: bool) -> str:
     source = prepare.placed(text, {}, [])
     program = syntax.parse(source.text)
     if not scope.is_limited(program):
-        return counting.counted(source).text
-    limited = prepare.limited(source, limit_of(program, by_task=by_task))
-    return counting.counted(limited).text
+        return counting.counted(source)[0].text
+    limit = limit_of(program, by_task=by_task)
+    return counting.counted(prepare.limited(source, limit), limit.variable)[0].text
 
 
 def limit_of(program: Program, *, by_task: bool) -> Scope:
@@ -60,9 +60,9 @@ def merged(text: str, *, by_task: bool) -> str:
         source, (), token="1p", is_limited=is_limited, split=True, refresh=1
     )
     if not is_limited:
-        return counting.counted(prepare.merged(source, merging)).text
-    limited = prepare.limited(source, limit_of(program, by_task=by_task), merging)
-    return counting.counted(limited).text
+        return counting.counted(prepare.merged(source, merging))[0].text
+    limit = limit_of(program, by_task=by_task)
+    return counting.counted(prepare.limited(source, limit, merging), limit.variable)[0].text
 
 
 def loads(version: str, text: str) -> subprocess.CompletedProcess[str]:

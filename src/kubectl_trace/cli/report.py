@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _MANY_PROBES = 50
 """Probes from which on detaching takes seconds: an RCU grace period, some 70 ms, each."""
 
-ABOUT = frozenset({"start", "scope", "ready", "stopping", "stderr", "cost", "summary", "note"})
+ABOUT = frozenset(
+    {"start", "scope", "ready", "stopping", "stderr", "cost", "losses", "summary", "note"}
+)
 """Types of results about the run rather than of the program."""
 
 _STOPPING = {
@@ -28,6 +30,7 @@ _STOPPING = {
 }
 
 _REMEMBERED = 1000  # messages
+_SHOWN_LOSSES = 5
 
 NO_RESULTS = ABOUT | record.NO_RESULTS
 """Types that are no results of the program's own."""
@@ -133,6 +136,8 @@ class Report:
             self.notice(_STOPPING[result.data["reason"]])
         elif result.type == "cost":
             self._on_cost(result)
+        elif result.type == "losses":
+            self._on_losses(result)
 
     def _is_news(self, text: str, node: str) -> bool:
         """Whether no other node has said it before."""
@@ -195,6 +200,13 @@ class Report:
         for line in lines(result.data):
             self.say(line, result.node)
 
+    def _on_losses(self, result: Result) -> None:
+        losses = result.data["losses"]
+        for each in losses[:_SHOWN_LOSSES]:
+            self.say(_loss(each), result.node)
+        if (more := len(losses) - _SHOWN_LOSSES) > 0:
+            self.say(f"lost: {more} more probes and containers (-o json has all)", result.node)
+
     def _draw_progress(self) -> None:
         if not self._shows_progress or self._begun or not self._waiting:
             return
@@ -224,6 +236,14 @@ def error_text(result: Result) -> str:
     )
     again = f", {data['events']} times more" if "events" in data else ""
     return f"{where}: {said}{helper}{again}" if where else f"{said}{helper}{again}"
+
+
+def _loss(data: dict[str, Any]) -> str:
+    """Which probe's events were lost, and in which container."""
+    seen = f" of {data['seen']}" if data.get("seen") else ""
+    pod = f"{data['pod']}/{data['container']}" if data.get("pod") else ""
+    where = ", ".join(filter(None, (data.get("probe", ""), pod)))
+    return f"lost {data['events']}{seen} by {data['cause']}: {where}"
 
 
 def _causes(lost: dict[str, int]) -> str:

@@ -130,6 +130,8 @@ class Written:
 
     text: str
     layouts: tuple[Layout, ...]
+    names: tuple[str, ...]
+    """What its probes are called, in their order."""
 
 
 @dataclass(frozen=True)
@@ -171,7 +173,7 @@ def write(functions: Sequence[Traced], options: Options, marks: Marks | None) ->
         filters.FilterError: the condition does not fit a function.
     """
     groups: dict[tuple[str, ...], str] = {}
-    layouts, probes = [], []
+    layouts, probes, names = [], [], []
     for number, function in enumerate(functions):
         writer = _Writer(number, function, options, marks)
         if writer.keeps:
@@ -179,8 +181,11 @@ def write(functions: Sequence[Traced], options: Options, marks: Marks | None) ->
             dynamic = tuple(leaf.expression for leaf in writer.stored if _is_stack(leaf))
             writer.map = groups.setdefault((*signature, *dynamic), f"{_ENTERED}{len(groups) + 1}")
         layouts.append(writer.layout())
-        probes += list(writer.probes())
-    return Written("".join(f"{probe}\n\n" for probe in probes).rstrip("\n") + "\n", tuple(layouts))
+        entry, *returns = writer.probes()
+        probes += [entry, *returns]
+        names += [function.name, *[f"{function.name} (return)"] * len(returns)]
+    text = "".join(f"{probe}\n\n" for probe in probes).rstrip("\n") + "\n"
+    return Written(text, tuple(layouts), tuple(names))
 
 
 def own_probes(marks: Marks | None) -> str:
@@ -309,10 +314,11 @@ class _Writer:
     def _limited(self, lines: list[str]) -> list[str]:
         if not self._options.max_rate:
             return lines
+        skipped = f"{SKIPPED}[{self._number}]" if self._marks else SKIPPED
         return [
             f"if (nsecs - {_SECONDS} > {_SECOND}) {{ {_SECONDS} = nsecs; {_THIS_SECOND} = 0; }}",
             f"{_THIS_SECOND} += 1;",
-            f"if ({_THIS_SECOND} > {self._options.max_rate}) {{ {SKIPPED} = count(); }} else {{",
+            f"if ({_THIS_SECOND} > {self._options.max_rate}) {{ {skipped} = count(); }} else {{",
             *(f"\t{line}" for line in lines),
             "}",
         ]

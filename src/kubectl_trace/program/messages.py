@@ -89,6 +89,10 @@ class Messages:
         """Where in the user's text a place in the program is."""
         return Position(*self._user.position(self._program.origin(self._run.offset(line, column))))
 
+    def offset(self, line: int, column: int) -> int:
+        """The offset of a place in the program that runs."""
+        return self._run.offset(line, column)
+
     def renamed(self, text: str) -> str:
         """A text with the user's own names in it."""
         text = text.replace(self._path, self._name)

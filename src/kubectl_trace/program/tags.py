@@ -1,4 +1,4 @@
-"""Tags: its container's number at the beginning of each printf's text, hidden from the user."""
+"""Tags: numbers of its container and its probe before each printf's text, hidden from the user."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from kubectl_trace.program.scope import Scope
     from kubectl_trace.program.syntax import Program
-    from kubectl_trace.program.tokens import Span, Tree
+    from kubectl_trace.program.tokens import Span
 
 _MARK = "\x1e"  # ASCII's record separator
 _MARK_IN_SOURCE = r"\x1e"
@@ -35,19 +35,28 @@ def tag(program: Program, scope: Scope, others: Collection[Span] = ()) -> Iterat
     reason = "each printf says which container it is of; this is taken off again"
     for block in program.code:
         has_texts = "printf" in program.of(block)
-        texts = tuple(_formats(tree(program.text, block))) if has_texts else ()
+        texts = formats(program, block) if has_texts else []
         if (texts or block in others) and block in known:
             yield Edit.insert(block.start + 1, f" {scope.container(known[block])}")
         for text in texts:
-            number = "%lu" if block in known else "0"
-            tagged = f"{_MARK_IN_SOURCE}{number}{_MARK_IN_SOURCE}"
-            yield Edit.insert(text.start + 1, tagged, reason)
+            yield tagged(text, "%lu" if block in known else "0", reason)
             if block in known:
                 yield Edit.insert(text.end, f", {scope.variable}")
 
 
+def is_tagged(format_string: Token) -> bool:
+    """Whether what it makes begins with its container's number."""
+    return format_string.text.startswith(f'"{_MARK_IN_SOURCE}%lu{_MARK_IN_SOURCE}')
+
+
+def tagged(format_string: Token, number: str, reason: str) -> Edit:
+    """Makes what a format makes begin with a number, before what it may begin with already."""
+    mark = f"{_MARK_IN_SOURCE}{number}{_MARK_IN_SOURCE}"
+    return Edit.insert(format_string.start + 1, mark, reason)
+
+
 def untag(text: str) -> tuple[int, str]:
-    """The container's number in a tagged text, and the text without its tag."""
+    """The number in a tagged text, and the text without its tag."""
     if not text.startswith(_MARK):
         return 0, text
     number, mark, rest = text[1:].partition(_MARK)
@@ -56,20 +65,22 @@ def untag(text: str) -> tuple[int, str]:
     return int(number), rest
 
 
-def _formats(nodes: Tree) -> Iterator[Token]:
-    """The format strings of the printf calls, in any order."""
-    pending = [nodes]  # no recursion: brackets may be nested as deep as anyone likes
+def formats(program: Program, block: Span) -> list[Token]:
+    """The format strings of a block's printf calls, in their order; not those that are macros."""
+    found = []
+    pending = [tree(program.text, block)]  # no recursion: brackets may be nested deeply
     while pending:
         called = False
         for node in pending.pop():
             if isinstance(node, Group):
                 first = next(filter(_is_element, node.children), None)
                 if called and isinstance(first, Token) and first.kind == "string":
-                    yield first
+                    found.append(first)
                 pending.append(node.children)
                 called = False
             elif _is_element(node):
                 called = node.text == "printf"
+    return sorted(found, key=lambda each: each.start)
 
 
 def _is_element(node: Token | Group) -> bool:

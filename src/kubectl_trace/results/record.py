@@ -2,9 +2,9 @@
 
 Types of the runner's own: `start` (versions, kernel, containers), `scope` (containers that came
 and went), `ready` (all probes are attached), `stopping` (why), `stderr` (bpftrace's messages),
-`program` (as it would run, with the reasons), `cost` (of each probe, with --stats) and `summary`
-(exit code, reason, loss account). All other types are bpftrace's (`printf`, `map`, `hist`, ...),
-with its data.
+`program` (as it would run, with the reasons), `cost` (of each probe, with --stats), `losses` (by
+probe and container) and `summary` (exit code, reason, loss account). All other types are
+bpftrace's (`printf`, `map`, `hist`, ...), with its data.
 """
 
 from __future__ import annotations
@@ -147,6 +147,28 @@ class Cost(msgspec.Struct, frozen=True):
     """The same of bpftrace."""
 
 
+class Loss(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Events lost by one cause, of one probe and container, where these are known."""
+
+    cause: str
+    """As in `Summary.lost`."""
+    events: int
+    seen: int = 0
+    """All such events, delivered ones included; 0: not known."""
+    probe: str = ""
+    """As the user wrote it; of `calls`, its function."""
+    namespace: str = ""
+    pod: str = ""
+    container: str = ""
+
+
+class Losses(msgspec.Struct, frozen=True):
+    """The data of the `losses` record: what is known beyond the sums of the summary."""
+
+    losses: tuple[Loss, ...]
+    """Most events first."""
+
+
 class Summary(msgspec.Struct, frozen=True):
     """The data of the `summary` record, a runner's last."""
 
@@ -183,7 +205,7 @@ encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(Record).decode
 _decode_histograms = msgspec.json.Decoder(_HistogramRecord).decode
 
-_SHAPES = {"start": Start, "scope": _Scope, "cost": Cost, "summary": Summary}
+_SHAPES = {"start": Start, "scope": _Scope, "cost": Cost, "losses": Losses, "summary": Summary}
 
 _HISTOGRAM = b'"type":"hist"'
 # Number and time are before the type; a text that has the same behind it is only read twice.

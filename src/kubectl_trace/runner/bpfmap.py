@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from kubectl_trace.runner import syscalls
 
-_UPDATE_ELEM, _DELETE_ELEM = 2, 3
+_UPDATE_ELEM, _DELETE_ELEM, _GET_NEXT_KEY = 2, 3, 4
 _NAME_SIZE = 16  # BPF_OBJ_NAME_LEN, the final 0 included
 
 
@@ -56,6 +56,15 @@ class Map:
         """Removes a key, if it is there."""
         with contextlib.suppress(FileNotFoundError):
             self._call(_DELETE_ELEM, key, 0)
+
+    def clear(self) -> None:
+        """Removes all keys."""
+        first = ctypes.create_string_buffer(self.key_size)
+        with contextlib.suppress(FileNotFoundError):  # there is none any more
+            while True:
+                attributes = _ElementAttributes(self.fd, 0, ctypes.addressof(first), 0)
+                syscalls.bpf(_GET_NEXT_KEY, attributes)
+                self.remove(int.from_bytes(first.raw, "little"))
 
     def _call(self, command: int, key: int, value_address: int) -> None:
         name = ctypes.create_string_buffer(key.to_bytes(self.key_size, "little"))

@@ -146,7 +146,7 @@ def prepared(
         runtimes_seen,
         wanted.stack,
     )
-    return changed, Reading(context, wanted, complain, attached, tuple(places))
+    return changed, Reading(context, wanted, complain, attached, tuple(places), written.names)
 
 
 def _by_kind(texts: Sequence[str]) -> tuple[list[runtimes.Wanted], list[str]]:
@@ -403,8 +403,10 @@ class Reading:
     """As `plan.Groundwork.files`."""
     semaphores: tuple[tuple[int, int], ...] = ()
     """Processes, and addresses of what must be raised there as long as the trace runs."""
+    names: tuple[str, ...] = ()
+    """What the first probes of the program are called."""
     shown: int = 0
-    skipped: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
     attached_at: float = float("inf")
     stopped_at: float = float("inf")
     """Since 1970: of what begins before the one or after the other, the end may not be seen."""
@@ -438,11 +440,16 @@ class Reading:
 
     def _skipped(self, value: object) -> list[Given]:
         """How many calls --max-rate has passed over since it was last said."""
-        # By container it has a number each.
-        every = value.values() if isinstance(value, dict) else (value,)
-        total = sum(each for each in every if isinstance(each, int))
-        new, self.skipped = total - self.skipped, total
-        return [Given(Output("rate_limit", {"events": new}))] if new > 0 else []
+        given = []
+        for key, total in value.items() if isinstance(value, dict) else ():
+            # By function, and where it is kept by container, by that first.
+            *container, number = map(int, key.split(","))
+            if new := total - self.skipped.get(key, 0):
+                function = self.context.layouts[number].function.name
+                output = Output("rate_limit", {"events": new})
+                given.append(Given(output, container[0] if container else 0, probe=function))
+            self.skipped[key] = total
+        return given
 
     def _given(self, call: Call, container: int) -> list[Given]:
         if self.wanted.most and self.shown >= self.wanted.most:

@@ -169,6 +169,11 @@ class Members:
                 self._take_out(key for key in instance.keys if not Path(f"/proc/{key}").exists())
         self.look_soon()
 
+    def clear(self) -> None:
+        """Takes everything out of the program's map, also what the program itself put in."""
+        if self._map is not None:
+            self._map.clear()
+
     def close(self) -> None:
         """Lets go of everything."""
         for instance in self._instances.values():

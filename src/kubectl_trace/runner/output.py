@@ -44,6 +44,8 @@ class Given:
     """As `Record.container`."""
     print: int = 0
     """As `Record.print`."""
+    probe: str = ""
+    """The probe that it is of, as the user wrote it; empty: not known."""
 
 
 class RecordWriter:
@@ -64,6 +66,8 @@ class RecordWriter:
         self.delivered_by: Counter[int] = Counter()
         """Texts and calls by their containers' numbers."""
         self.lost: dict[str, int] = {}
+        self.lost_by: Counter[tuple[str, str, int]] = Counter()
+        """Lost events by cause, probe and container, where the probe is known."""
 
     def add(self, kind: str, data: Any) -> bytes:
         """Queues one record; its line."""
@@ -75,7 +79,7 @@ class RecordWriter:
         output = given.output
         if output.type not in NO_RESULTS and output.data not in ({}, []):
             if self.limit is not None and not self.limit.admits(output.type, output.data):
-                self._count(output_limit.CAUSE, 1)
+                self._count(output_limit.CAUSE, 1, given)
                 return
             self.delivered += 1
         data, container = output.data, given.container
@@ -88,11 +92,11 @@ class RecordWriter:
             self._containers.append(container)
             return
         if output.type == "lost_events" and isinstance(output.data, dict):
-            self._count(KERNEL_BUFFER, output.data.get("events", 0))
+            self._count(KERNEL_BUFFER, output.data.get("events", 0), given)
         if output.type == "rate_limit" and isinstance(output.data, dict):
-            self._count("rate limit", output.data.get("events", 0))
+            self._count("rate limit", output.data.get("events", 0), given)
         if output.type == "helper_error" and _is_map_full(output.data):
-            self._count("map full", 1)
+            self._count("map full", 1, given)
         if output.type in _REPEATED and isinstance(output.data, dict):
             told = self._repeated.take(output.type, output.data, time.monotonic())
             if told is not None:
@@ -118,9 +122,12 @@ class RecordWriter:
         while view:
             view = view[os.write(self._fd, view) :]
 
-    def _count(self, cause: str, events: object) -> None:
-        if isinstance(events, int):
-            self.lost[cause] = self.lost.get(cause, 0) + events
+    def _count(self, cause: str, events: object, given: Given) -> None:
+        if not isinstance(events, int):
+            return
+        self.lost[cause] = self.lost.get(cause, 0) + events
+        if given.probe and isinstance(given.container, int):
+            self.lost_by[cause, given.probe, given.container] += events
 
     def _join(self) -> None:
         if not self._joined:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kubectl_trace.binary import golang, unwinding
 from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageError
-from kubectl_trace.program import attach, counting, prepare, scope, syntax
+from kubectl_trace.program import attach, counting, naming, prepare, scope, syntax
 from kubectl_trace.program.tokens import ProgramError
 from kubectl_trace.runner import bpftrace, files
 from kubectl_trace.runner.cost import Point
@@ -22,11 +22,13 @@ from kubectl_trace.runner.cost import Point
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from kubectl_trace.program.counting import Counting
     from kubectl_trace.program.merging import Merging
     from kubectl_trace.program.return_sites import Sites
     from kubectl_trace.program.rewrite import Rewritten
     from kubectl_trace.program.scope import Scope
     from kubectl_trace.program.syntax import AttachPoint, Program
+    from kubectl_trace.program.tokens import Span
     from kubectl_trace.runner.files import File, Held, Identity
     from kubectl_trace.trace import Trace
 
@@ -48,22 +50,38 @@ class Plan:
     hidden_probes: int = 0
     merging: Merging | None = None
     """None: the maps come as bpftrace prints them."""
-
-    @property
-    def counts_texts(self) -> bool:
-        """Whether its texts are counted in a map."""
-        return counting.MAP in self.program.text
+    counting: Counting | None = None
+    """None: its texts are not counted."""
+    functions: tuple[str, ...] = ()
+    """As `Groundwork.functions`."""
+    user_text: str = ""
 
     @property
     def points(self) -> list[Point]:
         """Its attach points, as they run and as the user wrote them."""
         program = syntax.parse(self.program.text)
         return [
-            Point(text, self._as_written(text))
-            for probe in program.probes
+            Point(text, name if self.functions and name in self.functions else shown)
+            for probe, name in zip(program.probes, self.probes, strict=True)
             for point in probe.attach_points
             for text in [":".join(part.text for part in point.parts)]
+            for shown in [self._as_written(text)]
         ]
+
+    @cached_property
+    def probes(self) -> list[str]:
+        """What the user calls its probes, in their order."""
+        named = naming.probes(self.program, self.user_text, self.functions)
+        return [self._as_written(name) for name in named]
+
+    def probe_at(self, offset: int) -> str:
+        """What the user calls the probe at an offset of the program; empty: there is none."""
+        spans = enumerate(self._spans)
+        return next((self.probes[at] for at, each in spans if each.start <= offset < each.end), "")
+
+    @cached_property
+    def _spans(self) -> list[Span]:
+        return [probe.span for probe in syntax.parse(self.program.text).probes]
 
     def _as_written(self, text: str) -> str:
         for run, own in self.names.items():
@@ -80,6 +98,8 @@ class Groundwork:
     names: Mapping[str, str]
     files: Mapping[str, frozenset[Identity]] = field(default_factory=dict)
     """Names in attach points, and which files probes attach to."""
+    functions: tuple[str, ...] = ()
+    """What the first probes of a program of ours are called: those of functions."""
 
     @cached_property
     def syntax(self) -> syntax.Program:
@@ -132,11 +152,11 @@ class Groundwork:
             RefusedError: its maps can't be merged.
         """
         merging = self.merging
-        if merging is None:
-            return Plan(counting.counted(self.program), self.names)
-        with self._refusals():
-            program = counting.counted(prepare.merged(self.program, merging))
-        return Plan(program, self.names, hidden_probes=merging.hidden_probes, merging=merging)
+        program = self.program
+        if merging is not None:
+            with self._refusals():
+                program = prepare.merged(program, merging)
+        return self._plan(program, None, merging.hidden_probes if merging else 0)
 
     def limited(self, limit: Scope) -> Plan:
         """The program for the tasks of a scope.
@@ -146,11 +166,25 @@ class Groundwork:
         """
         merging = self.merging
         with self._refusals():
-            program = counting.counted(prepare.limited(self.program, limit, merging))
+            program = prepare.limited(self.program, limit, merging)
         hidden = scope.hidden_probes(self.syntax, limit)
         if merging is not None:
             hidden += merging.hidden_probes
-        return Plan(program, self.names, limit, hidden, merging)
+        return self._plan(program, limit, hidden)
+
+    def _plan(self, program: Rewritten, limit: Scope | None, hidden_probes: int) -> Plan:
+        with self._refusals():
+            program, counted = counting.counted(program, limit.variable if limit else "")
+        return Plan(
+            program,
+            self.names,
+            limit,
+            hidden_probes,
+            self.merging,
+            counted,
+            self.functions,
+            self.trace.program,
+        )
 
     @contextlib.contextmanager
     def _refusals(self) -> Iterator[None]:

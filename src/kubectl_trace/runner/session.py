@@ -22,7 +22,7 @@ from kubectl_trace._version import __version__
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError, TraceError
 from kubectl_trace.program.merging import CONTAINER, sets_map_keys
 from kubectl_trace.program.tokens import Lines
-from kubectl_trace.results.record import Map, Print, Start, Summary
+from kubectl_trace.results.record import Losses, Map, Print, Start, Summary
 from kubectl_trace.runner import (
     attempts,
     bites,
@@ -30,10 +30,10 @@ from kubectl_trace.runner import (
     capabilities,
     files,
     leftovers,
+    losses,
     plan,
     policy,
     processes,
-    shared_buffer,
 )
 from kubectl_trace.runner.output import KERNEL_BUFFER, RecordWriter, to_data
 from kubectl_trace.runner.output_limit import OutputLimit
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from kubectl_trace.runner.plan import Groundwork, Plan
     from kubectl_trace.runner.policy import Policy
     from kubectl_trace.runner.processes import Process
+    from kubectl_trace.runner.translation import LostTexts
 
 _CONTAINER_TIMEOUT = 5.0
 """Seconds in which a container that the API server says is running must show up in /proc."""
@@ -221,7 +222,9 @@ def _prepared(
             is_ours=reading is not None,
         )
         if reading is not None:
-            groundwork = dataclasses.replace(groundwork, files=reading.files)
+            groundwork = dataclasses.replace(
+                groundwork, files=reading.files, functions=reading.names
+            )
             lifted = [means.semaphores.lift(*each) for each in reading.semaphores]
             if not all(lifted):
                 means.complain(
@@ -283,7 +286,7 @@ def _tried(prepared: _Prepared, known: Policy, binary: str, release: str, means:
                 overhead=Overhead(means.statistics, attempt.plan.points, writer),
             )
             summary = supervisor.run()
-            _tell_whose(writer, attempt)
+            _tell_losses(writer, supervisor.lost_texts, attempt)
             leftovers.remove(child.pid)
         if summary.exit != Exit.REFUSED or not translation.hidden_errors:
             for text in supervisor.held_back or ():
@@ -307,12 +310,14 @@ def _with_reason(summary: Summary) -> Summary:
     return msgspec.structs.replace(summary, message=message)
 
 
-def _tell_whose(writer: RecordWriter, attempt: Attempt) -> None:
-    """Which containers' lines came, where some were lost in the buffer that all of them share."""
-    lost = writer.lost.get(KERNEL_BUFFER, 0)
+def _tell_losses(writer: RecordWriter, texts: Sequence[LostTexts], attempt: Attempt) -> None:
+    """Whose events were lost and of which probe; or whose came, where that is not known."""
     containers = attempt.members.containers if attempt.members is not None else []
-    if lost and len(containers) > 1 and writer.delivered_by:
-        writer.add("stderr", shared_buffer.note(lost, containers, writer.delivered_by))
+    if known := losses.known(texts, writer.lost_by, containers):
+        writer.add("losses", to_data(Losses(known)))
+    lost = writer.lost.get(KERNEL_BUFFER, 0)
+    if lost and not texts and len(containers) > 1 and writer.delivered_by:
+        writer.add("stderr", losses.note(lost, containers, writer.delivered_by))
 
 
 def _check_libraries() -> None:

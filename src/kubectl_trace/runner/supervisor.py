@@ -30,12 +30,16 @@ if TYPE_CHECKING:
 
     from kubectl_trace.runner.members import Members
     from kubectl_trace.runner.overhead import Overhead
-    from kubectl_trace.runner.translation import Translation
+    from kubectl_trace.runner.translation import LostTexts, Translation
 
 _SCOPE_MAP_PERIOD = 0.002  # seconds
 _LOOK_AGAIN = 1.0  # seconds
 _LONGEST_WAIT = 3600.0  # seconds: epoll takes no more than 2^31 milliseconds
 _CHUNK = 1 << 20  # bytes a read: a pipe's largest buffer
+
+# A program that prints is let run dry before it is interrupted (see `_run_dry`).
+_QUIET = 0.1  # seconds without output: bpftrace waits so long for events (src/bpftrace.cpp: poll)
+_LONGEST_DRY = 2.0  # seconds
 
 _decode_control = msgspec.json.Decoder(Control).decode
 
@@ -81,6 +85,8 @@ class Supervisor:
         self._members = members
         self._scope_map = scope_map
         self.held_back = held_back
+        self.lost_texts: list[LostTexts] = []
+        """Known when it has ended."""
         self._failure: tuple[Exit, str] | None = None
         self._complained = False
         self._attached = attached
@@ -93,6 +99,8 @@ class Supervisor:
         self._reason = ""
         self._ready = False
         self._is_unread = False
+        self._last_output = 0.0
+        self._is_dry = False
         self._killed = self._interrupted = False
         self._set_timer("deadline", deadline, lambda: self._stop("deadline"))
         if members is not None:
@@ -141,6 +149,7 @@ class Supervisor:
                     elif key.fd == self._control_fd:
                         self._on_control(control.feed(data), ended=not data)
                     else:
+                        self._last_output = time.monotonic()
                         lines, handle = outputs[key.fd]
                         handle(lines.feed(data))
                         if not data:
@@ -216,12 +225,17 @@ class Supervisor:
     def _count_lost(self) -> None:
         """Counts what bpftrace has not told; what comes after a program's own exit() is not lost.
 
-        Interrupted, bpftrace detaches and then reads all that is there.
+        Interrupted, bpftrace detaches and then reads all that is there. What has run dry has
+        printed all that is its scope's.
         """
-        if not self._interrupted:
+        if not self._interrupted and not self._is_dry:
             return
+        self.lost_texts = [
+            each for each in self._translation.lost_texts() if self._interrupted or each.container
+        ]
         told = self._writer.lost.get(KERNEL_BUFFER, 0)
-        if more := self._translation.unreported(told):
+        more = sum(each.lost for each in self.lost_texts) - told
+        if more > 0:
             self._writer.add_output(Given(Output("lost_events", {"events": more})))
 
     def _say_full(self) -> None:
@@ -340,6 +354,34 @@ class Supervisor:
         self._translation.stopping()
         if self._overhead is not None:
             self._overhead.stopping()
+        self._run_dry()
+
+    def _run_dry(self) -> None:
+        """Lets no more events in, and bpftrace print those that it has; then ends it.
+
+        Interrupted, it loses what comes while it detaches (seen with 0.17 and 0.23.2).
+        """
+        members = self._members
+        if members is None or not members.in_use:
+            self._end()
+            return
+        self._members = None
+        self._timers.pop("scope", None)
+        self._selector.unregister(members.fileno())
+        with contextlib.suppress(OSError):
+            members.clear()
+        self._go_on_when_dry(time.monotonic() + _LONGEST_DRY)
+
+    def _go_on_when_dry(self, latest: float) -> None:
+        now = time.monotonic()
+        quiet_at = min(self._last_output + _QUIET, latest)
+        if now < quiet_at:
+            self._set_timer("dry", quiet_at - now, lambda: self._go_on_when_dry(latest))
+        else:
+            self._is_dry = now < latest
+            self._end()
+
+    def _end(self) -> None:
         if not self._ask_to_stop():
             self._interrupt()
 

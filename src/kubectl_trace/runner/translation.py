@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,16 @@ if TYPE_CHECKING:
     from kubectl_trace.runner.bpftrace import ProgramFile
     from kubectl_trace.runner.calls import Reading
     from kubectl_trace.runner.plan import Plan
+
+
+@dataclass(frozen=True)
+class LostTexts:
+    """Texts of a probe and container that were printed, and did not come."""
+
+    probe: str
+    container: int
+    lost: int
+    seen: int
 
 
 class Translation:
@@ -52,7 +64,9 @@ class Translation:
         self._user_text = user_text
         self._messages = Messages(plan.program, user_text, file.path, name, plan.names)
         self._prints = Prints(plan.merging) if plan.merging is not None else None
-        self._texts = self._counted = 0
+        self._texts: Counter[tuple[int, int]] = Counter()
+        self._counted: Counter[tuple[int, int]] = Counter()
+        """Texts that came, and that were printed, by probe and container."""
         self._room = room
         self.full: set[str] = set()
         """Maps that were full: some keys may be missing."""
@@ -92,7 +106,7 @@ class Translation:
         if output is None:
             return []
         output = repeats.joined(output, self._kinds if output.repeated else {})
-        data = output.data
+        data, probe = output.data, ""
         if output.type == "printf" and isinstance(data, str):
             return self._printf(data)
         if isinstance(data, dict):
@@ -101,7 +115,8 @@ class Translation:
             if output.type == "map" and self._plan.scope and self._plan.scope.map in data:
                 return []
             if output.type == "map" and counting.MAP in data:
-                self._counted = data[counting.MAP]
+                if self._plan.counting is not None:
+                    self._counted = self._plan.counting.read(data[counting.MAP])
                 return []
             if output.type in MAPS and len(data) == 1 and self._calls is not None:
                 ((map_name, value),) = data.items()
@@ -112,8 +127,13 @@ class Translation:
             if output.type == "attached_probes":
                 data = {"probes": data["probes"] - self._hidden_probes}
             elif data.get("filename") == self._path or "line" in data:
+                if output.type == "helper_error":
+                    place = self._messages.offset(data.get("line", 1), data.get("col", 1))
+                    if counting.is_at(self._plan.program.text, place):
+                        return []
+                    probe = self._plan.probe_at(place)
                 data = self._placed(data)
-        given = Given(msgspec.structs.replace(output, data=data))
+        given = Given(msgspec.structs.replace(output, data=data), probe=probe)
         if output.type == "lost_events" and self._prints is not None:
             return [given, *self._prints.lost()]
         return [given]
@@ -141,26 +161,37 @@ class Translation:
     def is_cut(self) -> bool:
         """Whether what bpftrace prints last has not come: the number of its texts is there."""
         prints = "print_maps_on_exit" not in self._user_text
-        return bool(self._plan.counts_texts and prints and self._texts and not self._counted)
+        return bool(self._plan.counting and prints and self._texts and not self._counted)
 
-    def unreported(self, reported: int) -> int:
-        """How many texts more were lost than bpftrace has told; nothing where nobody knows.
+    def lost_texts(self) -> list[LostTexts]:
+        """The texts that were printed and did not come; none where nobody knows."""
+        # A key that is not there had no room in the map.
+        if self._texts.keys() - self._counted.keys():
+            return []
+        return [
+            LostTexts(self._probe(probe), container, seen - self._texts[probe, container], seen)
+            for (probe, container), seen in self._counted.items()
+            if seen > self._texts[probe, container]
+        ]
 
-        `reported`: how many events it has told.
-        """
-        return max(0, self._counted - self._texts - reported)
+    def _probe(self, number: int) -> str:
+        return "" if number == counting.UNKNOWN else self._plan.probes[number]
 
     def _printf(self, text: str) -> list[Given]:
-        self._texts += 1
+        probe = counting.UNKNOWN
+        if self._plan.counting is not None:
+            probe, text = self._plan.counting.unmark(text)
         merging = self._plan.merging
         if merging is not None and self._prints is not None and (number := merging.marked(text)):
+            self._texts[probe, 0] += 1
             return self._prints.marked(number)
         container = 0
         if self._plan.scope:
             container, text = tags.untag(text)
+        self._texts[probe, container] += 1
         if self._calls is not None and (calls := self._calls.text(text, container)) is not None:
             return calls
-        return [Given(dialect.Output("printf", text), container)]
+        return [Given(dialect.Output("printf", text), container, probe=self._probe(probe))]
 
     def _placed(self, data: dict[str, object]) -> dict[str, object]:
         line, column = data.get("line"), data.get("col")

@@ -99,6 +99,29 @@ def test_an_output_limit_is_no_error_and_says_what_to_raise(
     ]
 
 
+def test_losses_name_probes_and_containers_and_the_rest_is_counted(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    report = Report()
+    whole = {
+        "cause": "kernel buffer",
+        "events": 7,
+        "seen": 9,
+        "probe": "k:f",
+        "namespace": "default",
+        "pod": "web-1",
+        "container": "nginx",
+    }
+    others = [{"cause": "map full", "events": 3, "probe": f"k:f{at}"} for at in range(6)]
+    about(report, "a", "losses", {"losses": [whole, *others]})
+    said = lines(capsys)
+    assert said[:2] == [
+        "lost 7 of 9 by kernel buffer: k:f, web-1/nginx",
+        "lost 3 by map full: k:f0",
+    ]
+    assert said[5:] == ["lost: 2 more probes and containers (-o json has all)"]
+
+
 def test_costs_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     report = Report()
     probes = [

@@ -302,7 +302,7 @@ def test_the_program_ends_after_so_many_calls() -> None:
 
 def test_calls_beyond_a_rate_are_counted_and_passed_over() -> None:
     entry = block(written(max_rate=50), 0)
-    assert "if (@this_second > 50) { @skipped = count(); } else {" in entry
+    assert "if (@this_second > 50) { @skipped[0] = count(); } else {" in entry
     assert entry.rindex("@entered1[") > entry.index("} else {")
 
 

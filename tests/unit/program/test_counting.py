@@ -1,26 +1,82 @@
 from __future__ import annotations
 
+from collections import Counter
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kubectl_trace.program.counting import MAP, counted
+from kubectl_trace.program import prepare, scope, syntax
+from kubectl_trace.program.counting import MAP, UNKNOWN, Counting, counted, is_at
 from kubectl_trace.program.rewrite import Rewritten
 
 COUNT = f"{MAP} = count(); "
 
 
 def text(program: str) -> str:
-    return counted(Rewritten.of(program)).text
+    return counted(Rewritten.of(program))[0].text
+
+
+def limited(program: str) -> tuple[str, Counting]:
+    source = Rewritten.of(program)
+    limit = scope.by_namespace(syntax.parse(program))
+    result, counting = counted(prepare.limited(source, limit), limit.variable)
+    assert counting is not None
+    return result.text, counting
 
 
 def test_each_printf_is_counted_where_it_is_reached() -> None:
     program = (
         'k:f { if (pid > 1) { printf("a"); } else { printf ("b") } @ = 1; /* ; */ printf("c"); } '
-        'END { printf("d"); }'
+        "k:g { @ = 2; }"
     )
-    wanted = program.replace("printf", f"{COUNT}printf")
-    assert text(program) == wanted
+    assert text(program) == program.replace("printf", f"{COUNT}printf")
+
+
+def test_of_several_probes_that_print_each_counts_its_own_and_marks_its_texts() -> None:
+    program = 'k:f { printf("a %d", pid); } k:g { @ = 1; } END { printf("b"); }'
+    assert text(program) == (
+        f'k:f {{ {MAP}[0] = count(); printf("\\x1e0\\x1ea %d", pid); }} k:g {{ @ = 1; }} '
+        f'END {{ {MAP}[2] = count(); printf("\\x1e2\\x1eb"); }}'
+    )
+
+
+def test_in_a_scope_texts_are_counted_by_container_where_there_is_one() -> None:
+    one, counting = limited('k:f { printf("a"); }')
+    assert f'{MAP}[(uint64)0 + $_container] = count(); printf("\\x1e%lu\\x1ea", $_container)' in one
+    assert counting.read({"2": 7, "0": 1}) == Counter({(0, 2): 7, (0, 0): 1})
+    several, counting = limited('k:f { printf("a"); } interval:s:1 { printf("b"); }')
+    assert f'{MAP}[0, (uint64)0 + $_container] = count(); printf("\\x1e0\\x1e\\x1e%lu' in several
+    assert f'{MAP}[1, (uint64)0] = count(); printf("\\x1e1\\x1e\\x1e0\\x1eb")' in several
+    assert counting.read({"0,2": 7, "1,0": 1}) == Counter({(0, 2): 7, (1, 0): 1})
+
+
+def test_a_mark_is_taken_off_again_and_no_text_passes_for_one() -> None:
+    several = Counting((0, 3), by_container=False)
+    assert several.unmark("\x1e3\x1e\x1e0\x1ex") == (3, "\x1e0\x1ex")
+    one = Counting((3,), by_container=False)
+    assert one.unmark("\x1e0\x1ex") == (3, "\x1e0\x1ex")
+
+
+def test_where_a_format_is_a_macro_only_the_sum_is_counted() -> None:
+    program = '#define F "a"\nk:f { printf(F); } k:g { printf("b"); }'
+    result, counting = counted(Rewritten.of(program))
+    assert result.text == program.replace("printf", f"{COUNT}printf")
+    assert counting == Counting((UNKNOWN,), by_container=False)
+    assert counting.read(5) == Counter({(UNKNOWN, 0): 5})
+
+
+@pytest.mark.parametrize("value", [None, [], {"": 1}, {"x": 1}, {"1": "x"}, {"1,": 2}])
+def test_what_is_no_number_of_texts_is_none(value: object) -> None:
+    assert not Counting((0, 1), by_container=False).read(value)
+
+
+def test_an_error_about_the_hidden_map_is_told_from_one_about_the_users() -> None:
+    program = text('k:f { @x[pid] = count(); printf("a"); }')
+    assert not is_at(program, program.index("@x"))
+    assert not is_at(program, program.index("printf"))
+    assert is_at(program, program.index(MAP))
+    assert is_at(program, program.rindex("count()"))
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,8 @@ from kubectl_trace.results.account import Account, NodeAccount
 from kubectl_trace.results.dialect import parse_line
 from kubectl_trace.results.record import (
     Cost,
+    Loss,
+    Losses,
     Map,
     Member,
     Print,
@@ -69,6 +71,9 @@ def test_every_record_of_real_bpftraces_is_as_the_schema_says(fixture: Path) -> 
     assert seen >= {"printf", "map", "hist", "stats", "value", "time", "join"}
 
 
+LOSSES = Losses(
+    (Loss("map full", 7, 9, "k:f", "default", "nginx-0", "nginx"), Loss("rate limit", 1)),
+)
 COST = Cost(2.5, (ProbeCost("k:f", 5, 100.0, 0.1),), 0.1, 0.2, 0.3)
 
 ERRORS = [
@@ -101,6 +106,7 @@ def test_errors_of_bpftrace_have_their_fields_in_data(line: bytes) -> None:
         ("stopping", {"reason": "deadline"}),
         ("summary", msgspec.to_builtins(Summary(0, "stopped", "", 5, {"map full": 1}))),
         ("cost", msgspec.to_builtins(COST)),
+        ("losses", msgspec.to_builtins(LOSSES)),
         ("note", "by node"),
         ("account", Account(0, "stopped", 5, {"transport": 1}, {"node-a": NODE}).as_data()),
     ],
@@ -115,6 +121,7 @@ def test_what_is_about_the_run_is_as_the_schema_says(kind: str, data: Any) -> No
     [
         ("start", START),
         ("cost", COST),
+        ("losses", LOSSES),
         ("summary", Summary(0, "")),
         ("scope", ScopeChange()),
         ("account", None),

@@ -141,9 +141,19 @@ def test_the_programs_own_maps_are_no_results() -> None:
         assert found.map(name, 5) == []
 
 
-def test_calls_passed_over_are_lost_events() -> None:
-    (output,) = outputs(read().map(writing.SKIPPED, 7))
-    assert (output.type, output.data) == ("rate_limit", {"events": 7})
+def test_calls_passed_over_are_lost_events_of_their_functions() -> None:
+    found = read()
+
+    def told(value: object) -> list[tuple[str, Any, str, int | list[int]]]:
+        return [
+            (each.output.type, each.output.data, each.probe, each.container)
+            for each in found.map(writing.SKIPPED, value) or ()
+        ]
+
+    assert told({"0": 7}) == [("rate_limit", {"events": 7}, "add", 0)]
+    assert told({"0": 7}) == []
+    assert told({"0": 9}) == [("rate_limit", {"events": 2}, "add", 0)]
+    assert told({"3,0": 4}) == [("rate_limit", {"events": 4}, "add", 3)]
 
 
 def test_results_are_left_alone() -> None:

@@ -238,7 +238,7 @@ def test_a_marker_is_not_shown_and_says_which_print_a_map_is_of() -> None:
     translation = merged('k:f { @a = count(); printf("x"); } END { print(@a); }')
     assert translation.output(b'{"type": "map", "data": {"@a": 5}}') == []
     text = translation._plan.program.text
-    (written, *_) = re.findall(r'printf\("(\\x1e[^"]*)"\)', text)
+    (_, written, *_) = re.findall(r'printf\("(\\x1e[^"]*)"\)', text)
     (shown,) = translation.output(printf(written.replace(r"\x1e", "\x1e")))
     assert (shown.output.data, shown.print) == ({"@a": 5}, 1)
 

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
-from kubectl_trace.runner.shared_buffer import note
+from kubectl_trace.results.record import Loss
+from kubectl_trace.runner.losses import known, note
+from kubectl_trace.runner.translation import LostTexts
 from kubectl_trace.trace import Container
 
 
@@ -21,3 +23,14 @@ def test_of_many_containers_some_are_named() -> None:
     text = note(1, containers(*pods), dict.fromkeys(range(1, 9), 1))
     assert "p4/main (1), 3 more; none of p8/main, p9/main" in text
     assert text.endswith("7 more")
+
+
+def test_what_was_lost_is_told_by_probe_and_container_the_most_first() -> None:
+    texts = [LostTexts("k:f", 2, 5, 9), LostTexts("k:g", 0, 1, 1), LostTexts("", 0, 3, 3)]
+    others = {("map full", "k:f", 0): 7, ("output limit", "k:f", 1): 2}
+    assert known(texts, others, containers("a", "b")) == (
+        Loss("map full", 7, 0, "k:f"),
+        Loss("kernel buffer", 5, 9, "k:f", "n", "b", "main"),
+        Loss("output limit", 2, 0, "k:f", "n", "a", "main"),
+        Loss("kernel buffer", 1, 1, "k:g"),
+    )

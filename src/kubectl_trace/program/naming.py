@@ -1,0 +1,53 @@
+"""What a user calls the probes of a program that was rewritten."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kubectl_trace.program import syntax
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from kubectl_trace.program.rewrite import Rewritten
+    from kubectl_trace.program.syntax import Probe, Program
+
+_LONGEST = 120  # characters
+
+
+def probes(program: Rewritten, user_text: str, given: Sequence[str] = ()) -> list[str]:
+    """Each probe's attach points as the user wrote them; a hidden probe's own.
+
+    Args:
+        program: The program that runs.
+        user_text: The user's.
+        given: What the first of the user's probes are called instead.
+    """
+    own = syntax.parse(user_text.replace("\r\n", "\n"))
+    named = [_written(own, probe) for probe in own.probes]
+    named[: len(given)] = given
+    runs = syntax.parse(program.text)
+    found = []
+    for probe in runs.probes:
+        # Its closing brace is the user's also where something was put in before or in it.
+        offset = program.origin(probe.block.end - 1)
+        offset -= user_text.count("\r\n", 0, offset)
+        at = next(
+            (
+                number
+                for number, each in enumerate(own.probes)
+                if each.span.start <= offset < each.span.end
+                and not program.is_hidden(probe.block.end - 1)
+            ),
+            None,
+        )
+        found.append(_written(runs, probe) if at is None else named[at])
+    return found
+
+
+def _written(program: Program, probe: Probe) -> str:
+    points = dict.fromkeys(
+        " ".join(program.of(point.span).split()) for point in probe.attach_points
+    )
+    text = ", ".join(points)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
