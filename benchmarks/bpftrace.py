@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
 import subprocess
 import sys
 import tempfile
 import time
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.errors import BenchmarkError
@@ -19,7 +21,20 @@ if TYPE_CHECKING:
 
 VERSIONS = ("0.17", "0.23", "0.27")
 
+_REPOSITORY = Path(__file__).parents[1]
 _TIMEOUT = 60.0
+
+
+@contextmanager
+def in_path(version: str) -> Iterator[str]:
+    """A PATH in which bpftrace is the testbed's of one version."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        script = Path(folder, "bpftrace")
+        words = shlex.join([sys.executable, "-m", "testbed", "bpftrace", version])
+        repository = shlex.quote(str(_REPOSITORY))
+        script.write_text(f'#!/bin/sh\nPYTHONPATH={repository} exec {words} "$@"\n')
+        script.chmod(0o755)
+        yield f"{folder}:{os.environ['PATH']}"
 
 
 @contextmanager

@@ -30,6 +30,10 @@ PATIENCE = 30.0
 _QUEUED = 64
 """Events that may wait for the terminal: pieces of at most some hundred kilobytes."""
 
+_GATHERING = 0.005
+"""Seconds in which events gather in a flood: handing each over from its thread costs more than what
+is done with it."""
+
 _LOOK_AGAIN = 0.2  # seconds until one who waits for room sees that nobody makes any
 
 _COLLECTING = "stopping, collecting maps (Ctrl-C again gives them up)"
@@ -186,7 +190,10 @@ class _Follower:
             raise NeverStarted(_GIVEN_UP)
         threading.Thread(target=self._watch_reader, daemon=True).start()
         self._source.start(self._put)
+        last = 0.0
         while True:
+            if self._queue.empty() and time.monotonic() - last < _GATHERING:
+                time.sleep(_GATHERING)
             try:
                 event = self._queue.get(timeout=self._next())
             except Empty:
@@ -198,7 +205,8 @@ class _Follower:
                 self._on_wake()
                 continue
             self._room.release()
-            self._view.take(event, time.monotonic())
+            last = time.monotonic()
+            self._view.take(event, last)
             if isinstance(event, Finished):
                 return self._on_finished(event)
             if isinstance(event, Ended):

@@ -181,6 +181,9 @@ class _TextPrinter:
         return f"[node/{result.node}] " if result.node else ""
 
 
+_PLACE = "data"
+
+
 class _JsonPrinter:
     """One JSON object a line; docs/json.md."""
 
@@ -193,9 +196,10 @@ class _JsonPrinter:
         if result.type == "stderr":
             note(f"{result.node}: {result.data}" if result.node else result.data)
             return
-        several = result.type == "printf" and not isinstance(result.data, str)
-        for data in result.data if several else (result.data,):
-            self._write(as_line(result, data))
+        if result.type == "printf" and isinstance(result.data, list):
+            self._write_each(result, result.data)
+        else:
+            self._write(as_line(result, result.data))
 
     def flush(self) -> None:
         # Few writes, also where Python's own buffer is off.
@@ -212,10 +216,18 @@ class _JsonPrinter:
         self.flush()
 
     def _write(self, line: dict[str, Any]) -> None:
-        encoded = self._encode(line)
+        self._add(self._encode(line))
+
+    def _write_each(self, result: Result, texts: list[Any]) -> None:
+        """A line for each text: what they have in common is encoded once."""
+        head, _, tail = self._encode(as_line(result, _PLACE)).rpartition(self._encode(_PLACE))
+        for text in texts:
+            self._add(head + self._encode(text) + tail)
+
+    def _add(self, encoded: bytes) -> None:
         if self._on_terminal:
             encoded = escape_json(encoded.decode()).encode()
-        self._lines.append(encoded + b"\n")
+        self._lines += (encoded, b"\n")
 
 
 class _YamlPrinter:

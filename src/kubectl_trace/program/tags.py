@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from kubectl_trace.program.syntax import Program
     from kubectl_trace.program.tokens import Span
 
-_MARK = "\x1e"  # ASCII's record separator
-_MARK_IN_SOURCE = r"\x1e"
+MARK = "~"
+"""Before and behind each number. Printable: others take bpftrace long to write as JSON."""
+
 _NUMBER = re.compile(r"[0-9]{1,20}")
 
 
@@ -46,20 +47,20 @@ def tag(program: Program, scope: Scope, others: Collection[Span] = ()) -> Iterat
 
 def is_tagged(format_string: Token) -> bool:
     """Whether what it makes begins with its container's number."""
-    return format_string.text.startswith(f'"{_MARK_IN_SOURCE}%lu{_MARK_IN_SOURCE}')
+    return format_string.text.startswith(f'"{MARK}%lu{MARK}')
 
 
 def tagged(format_string: Token, number: str, reason: str) -> Edit:
     """Makes what a format makes begin with a number, before what it may begin with already."""
-    mark = f"{_MARK_IN_SOURCE}{number}{_MARK_IN_SOURCE}"
+    mark = f"{MARK}{number}{MARK}"
     return Edit.insert(format_string.start + 1, mark, reason)
 
 
 def untag(text: str) -> tuple[int, str]:
     """The number in a tagged text, and the text without its tag."""
-    if not text.startswith(_MARK):
+    if not text.startswith(MARK):
         return 0, text
-    number, mark, rest = text[1:].partition(_MARK)
+    number, mark, rest = text[1:].partition(MARK)
     if not mark or not _NUMBER.fullmatch(number):
         return 0, text
     return int(number), rest

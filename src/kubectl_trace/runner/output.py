@@ -7,23 +7,27 @@ import os
 import time
 from collections import Counter
 from dataclasses import dataclass
+from itertools import cycle
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from kubectl_trace.results import dialect
 from kubectl_trace.results.record import NO_RESULTS, Record, encode
 from kubectl_trace.runner import output_limit
 from kubectl_trace.runner.repeated import Repeated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
-    from kubectl_trace.results import dialect
     from kubectl_trace.runner.output_limit import OutputLimit
 
-# Texts, or calls, joined into one record. The log path costs per line, but the kubelet's and the
-# runtime's buffers want lines of moderate length.
+# Texts, or calls, joined into one record: the log path costs per line, and the container runtime
+# cuts lines after 16 KiB (containerd: pkg/cri/io, defaultBufSize; CRI-O: conmon's STDIO_BUF_SIZE).
+_LONGEST = 16_000  # bytes
 _JOINED = 1000
+_BESIDE = 6
+"""Bytes of a text in a record beside its own: quotes, a comma, escapes, the container's number."""
 
 # Each is told at once, and after that once a second.
 _REPEATED = frozenset({"lost_events", "helper_error"})
@@ -46,6 +50,22 @@ class Given:
     """As `Record.print`."""
     probe: str = ""
     """The probe that it is of, as the user wrote it; empty: not known."""
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What as many printfs have made as there are texts, in their order."""
+
+    texts: list[str]
+    containers: list[int]
+    """The number of each one's container, or once that of all."""
+    probes: list[str]
+    """What the user calls each one's probe, or once that of all; empty: not known."""
+
+    def each(self) -> Iterator[Given]:
+        """One by one."""
+        for text, container, probe in zip(self.texts, cycle(self.containers), cycle(self.probes)):
+            yield Given(dialect.Output("printf", text), container, probe=probe)
 
 
 class RecordWriter:
@@ -104,6 +124,29 @@ class RecordWriter:
             return
         self._join()
         self._append(output.type, output.data, given.container, given.print)
+
+    def add_texts(self, given: Texts) -> None:
+        """Queues what `add_output` would of each text."""
+        if self.limit is not None and not self.limit.admits_all(given.texts):
+            for each in given.each():
+                self.add_output(each)
+            return
+        texts = given.texts
+        many = len(texts)
+        self.delivered += many
+        containers = given.containers
+        if len(containers) == 1:
+            self.delivered_by[containers[0]] += many
+            containers = containers * many
+        else:
+            self.delivered_by.update(containers)
+        average = sum(map(len, texts)) / many + _BESIDE
+        size = max(int(_LONGEST / average), 1)
+        for start in range(0, many, size):
+            self._join()
+            self._joined_type = "printf"
+            self._joined = texts[start : start + size]
+            self._containers = containers[start : start + size]
 
     def add_rest(self) -> None:
         """Queues what was held back."""

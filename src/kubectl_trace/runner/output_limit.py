@@ -50,6 +50,17 @@ class OutputLimit:
             self._size += len(data.encode() if isinstance(data, str) else encode(data))
         return True
 
+    def admits_all(self, texts: list[str]) -> bool:
+        """Whether all these texts are to be written, without coming to the limit."""
+        size = len("".join(texts).encode()) if self._bytes else 0
+        if self._records and self._admitted + len(texts) >= self._records:
+            return False
+        if self._bytes and self._size + size >= self._bytes:
+            return False
+        self._admitted += len(texts)
+        self._size += size
+        return True
+
     def message(self) -> str:
         """What the user is told at the end."""
         flag = self._flag

@@ -11,6 +11,8 @@ import fcntl
 import os
 import selectors
 import signal
+import struct
+import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -37,6 +39,10 @@ _LOOK_AGAIN = 1.0  # seconds
 _LONGEST_WAIT = 3600.0  # seconds: epoll takes no more than 2^31 milliseconds
 _CHUNK = 1 << 20  # bytes a read: a pipe's largest buffer
 
+# Of a flood, as much is read at once as comes in this time: each read costs, and each record.
+_GATHERING = 0.01  # seconds
+_MANY = _CHUNK // 2  # bytes that are read at once in any case
+
 # A program that prints is let run dry before it is interrupted (see `_run_dry`).
 _QUIET = 0.1  # seconds without output: bpftrace waits so long for events (src/bpftrace.cpp: poll)
 _LONGEST_DRY = 2.0  # seconds
@@ -45,18 +51,25 @@ _decode_control = msgspec.json.Decoder(Control).decode
 
 
 class Lines:
-    """Splits a stream into lines."""
+    """A stream's whole lines."""
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._rest = bytearray()
 
-    def feed(self, data: bytes) -> list[bytes]:
+    def feed(self, data: bytes) -> bytes:
         """The lines that this piece completes; at the end (no data), what is left."""
-        if not data:
-            last, self._rest = self._rest, b""
-            return [last] if last else []
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        return lines
+        end = data.rfind(b"\n") + 1 if data else 0
+        if data and not end:
+            self._rest += data
+            return b""
+        whole = bytes(self._rest) + data[:end]
+        self._rest[:] = data[end:]
+        return whole
+
+
+def _each(lines: bytes) -> list[bytes]:
+    """Each line, without its end."""
+    return lines.removesuffix(b"\n").split(b"\n") if lines else []
 
 
 class Supervisor:
@@ -94,7 +107,7 @@ class Supervisor:
         self._grace = grace
         self._control_fd = control_fd
         self._selector = selectors.DefaultSelector()
-        self._outputs: dict[int, tuple[Lines, Callable[[list[bytes]], None]]] = {}
+        self._outputs: dict[int, tuple[Lines, Callable[[bytes], None]]] = {}
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
         self._reason = ""
         self._ready = False
@@ -140,6 +153,8 @@ class Supervisor:
                     if self._members is not None and key.fd == self._members.fileno():
                         self._look_at_scope(self._members)
                         continue
+                    if key.fd == self._child.stdout.fileno():
+                        self._gather(key.fd)
                     try:
                         data = os.read(key.fd, _CHUNK)
                     except BlockingIOError:  # read by `_interrupt` meanwhile
@@ -159,7 +174,8 @@ class Supervisor:
                 self._look_at_output()
             # Its own children may hold the pipes open: what is in them now is all that counts.
             for fd, (lines, handle) in outputs.items():
-                handle(lines.feed(_read_rest(fd)) + lines.feed(b""))
+                handle(lines.feed(_read_rest(fd)))
+                handle(lines.feed(b""))
             for given in self._translation.rest():
                 self._writer.add_output(given)
             self._count_lost()
@@ -188,8 +204,21 @@ class Supervisor:
             _, action = self._timers.pop(name)
             action()
 
-    def _on_stdout(self, lines: list[bytes]) -> None:
-        for line in lines:
+    def _gather(self, fd: int) -> None:
+        """Lets more output come, where much has come just now."""
+        is_flood = time.monotonic() - self._last_output < _GATHERING
+        if is_flood and _waiting(fd) < _MANY:
+            time.sleep(_GATHERING)
+
+    def _on_stdout(self, block: bytes) -> None:
+        for part in self._translation.parts(block):
+            if isinstance(part, bytes):
+                self._on_lines(part)
+            else:
+                self._writer.add_texts(part)
+
+    def _on_lines(self, lines: bytes) -> None:
+        for line in _each(lines):
             if line.startswith(bpftrace.NOTICE_ATTACHED):
                 self._on_ready()
                 continue
@@ -198,12 +227,12 @@ class Supervisor:
                     self._check_probes(given.output.data)
                 if given.output.type == "raw":
                     # Up to 0.27.0 warnings of the compiler may come on stdout, among the records.
-                    self._on_stderr([line])
+                    self._on_stderr(line)
                 else:
                     self._writer.add_output(given)
 
-    def _on_stderr(self, lines: list[bytes]) -> None:
-        for line in lines:
+    def _on_stderr(self, lines: bytes) -> None:
+        for line in _each(lines):
             if line.startswith(bpftrace.NOTICE_ATTACHED):
                 self._on_ready()
                 continue
@@ -279,8 +308,8 @@ class Supervisor:
             self._look_at_scope(self._members)
         self._writer.add("ready", None)
 
-    def _on_control(self, lines: list[bytes], *, ended: bool) -> None:
-        for line in lines:
+    def _on_control(self, lines: bytes, *, ended: bool) -> None:
+        for line in _each(lines):
             try:
                 message = _decode_control(line)
             except msgspec.MsgspecError:
@@ -503,6 +532,12 @@ class _Signals:
     @staticmethod
     def _ignore(number: int, frame: object) -> None:
         """Python writes the signal's number to the wake-up descriptor; nothing is left to do."""
+
+
+def _waiting(fd: int) -> int:
+    """How many bytes can be read."""
+    (size,) = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))
+    return int(size)
 
 
 def _read_rest(fd: int) -> bytes:

@@ -15,11 +15,13 @@ from kubectl_trace.program import counting, maps, syntax, tags
 from kubectl_trace.program.messages import Messages
 from kubectl_trace.results import dialect
 from kubectl_trace.results.record import MAPS
-from kubectl_trace.runner import repeats
-from kubectl_trace.runner.output import Given
+from kubectl_trace.runner import floods, repeats
+from kubectl_trace.runner.output import Given, Texts
 from kubectl_trace.runner.prints import Prints
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kubectl_trace.runner.bpftrace import ProgramFile
     from kubectl_trace.runner.calls import Reading
     from kubectl_trace.runner.plan import Plan
@@ -100,9 +102,7 @@ class Translation:
 
     def output(self, line: bytes) -> list[Given]:
         """The records to give instead of a line of bpftrace's stdout."""
-        for run, own in self._names:
-            line = line.replace(run, own)
-        output = dialect.parse_line(line)
+        output = dialect.parse_line(self._renamed(line))
         if output is None:
             return []
         output = repeats.joined(output, self._kinds if output.repeated else {})
@@ -137,6 +137,51 @@ class Translation:
         if output.type == "lost_events" and self._prints is not None:
             return [given, *self._prints.lost()]
         return [given]
+
+    def parts(self, block: bytes) -> Iterator[Texts | bytes]:
+        """Whole lines of bpftrace's stdout: printed texts, and what `output` is to read by line."""
+        if self._calls is not None:
+            yield block
+            return
+        special = f"\\u001e{self._plan.merging.token}".encode() if self._plan.merging else b""
+        for may_be_read, part in floods.split(block, special):
+            printed = floods.read(self._renamed(part), self._marks) if may_be_read else None
+            yield part if printed is None else self._texts_of(printed)
+
+    def _renamed(self, output: bytes) -> bytes:
+        """With attach points as the user wrote them, where the program prints `probe`."""
+        for run, own in self._names:
+            output = output.replace(run, own)
+        return output
+
+    @cached_property
+    def _marks(self) -> int:
+        """How many numbers are before each text."""
+        counted = self._plan.counting
+        return bool(counted and counted.is_marked) + bool(self._plan.scope)
+
+    def _texts_of(self, printed: floods.Printed) -> Texts:
+        keys = {numbers: self._key(numbers) for numbers in set(printed.numbers)}
+        if len(printed.numbers) == 1:
+            ((probe, container),) = keys.values()
+            self._texts[probe, container] += len(printed.texts)
+            return Texts(printed.texts, [container], [self._probe(probe)])
+        for numbers, many in Counter(printed.numbers).items():
+            self._texts[keys[numbers]] += many
+        probes = {numbers: self._probe(probe) for numbers, (probe, _) in keys.items()}
+        return Texts(
+            printed.texts,
+            [keys[numbers][1] for numbers in printed.numbers],
+            [probes[numbers] for numbers in printed.numbers],
+        )
+
+    def _key(self, numbers: tuple[int, ...]) -> tuple[int, int]:
+        """The probe and the container of a text with these numbers before it."""
+        counted = self._plan.counting
+        probe = counting.UNKNOWN
+        if counted is not None:
+            probe = numbers[0] if counted.is_marked else counted.probes[0]
+        return probe, numbers[-1] if self._plan.scope else 0
 
     @property
     def stopping_map(self) -> str:

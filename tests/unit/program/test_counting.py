@@ -36,26 +36,26 @@ def test_each_printf_is_counted_where_it_is_reached() -> None:
 def test_of_several_probes_that_print_each_counts_its_own_and_marks_its_texts() -> None:
     program = 'k:f { printf("a %d", pid); } k:g { @ = 1; } END { printf("b"); }'
     assert text(program) == (
-        f'k:f {{ {MAP}[0] = count(); printf("\\x1e0\\x1ea %d", pid); }} k:g {{ @ = 1; }} '
-        f'END {{ {MAP}[2] = count(); printf("\\x1e2\\x1eb"); }}'
+        f'k:f {{ {MAP}[0] = count(); printf("~0~a %d", pid); }} k:g {{ @ = 1; }} '
+        f'END {{ {MAP}[2] = count(); printf("~2~b"); }}'
     )
 
 
 def test_in_a_scope_texts_are_counted_by_container_where_there_is_one() -> None:
     one, counting = limited('k:f { printf("a"); }')
-    assert f'{MAP}[(uint64)0 + $_container] = count(); printf("\\x1e%lu\\x1ea", $_container)' in one
+    assert f'{MAP}[(uint64)0 + $_container] = count(); printf("~%lu~a", $_container)' in one
     assert counting.read({"2": 7, "0": 1}) == Counter({(0, 2): 7, (0, 0): 1})
     several, counting = limited('k:f { printf("a"); } interval:s:1 { printf("b"); }')
-    assert f'{MAP}[0, (uint64)0 + $_container] = count(); printf("\\x1e0\\x1e\\x1e%lu' in several
-    assert f'{MAP}[1, (uint64)0] = count(); printf("\\x1e1\\x1e\\x1e0\\x1eb")' in several
+    assert f'{MAP}[0, (uint64)0 + $_container] = count(); printf("~0~~%lu' in several
+    assert f'{MAP}[1, (uint64)0] = count(); printf("~1~~0~b")' in several
     assert counting.read({"0,2": 7, "1,0": 1}) == Counter({(0, 2): 7, (1, 0): 1})
 
 
 def test_a_mark_is_taken_off_again_and_no_text_passes_for_one() -> None:
     several = Counting((0, 3), by_container=False)
-    assert several.unmark("\x1e3\x1e\x1e0\x1ex") == (3, "\x1e0\x1ex")
+    assert several.unmark("~3~~0~x") == (3, "~0~x")
     one = Counting((3,), by_container=False)
-    assert one.unmark("\x1e0\x1ex") == (3, "\x1e0\x1ex")
+    assert one.unmark("~0~x") == (3, "~0~x")
 
 
 def test_where_a_format_is_a_macro_only_the_sum_is_counted() -> None:

@@ -17,17 +17,17 @@ def tagged(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('k:f { printf("x"); }', r'k:f { $c = @s[ns]; printf("\x1e%lu\x1ex", $c); }'),
+        ('k:f { printf("x"); }', r'k:f { $c = @s[ns]; printf("~%lu~x", $c); }'),
         (
             'k:f{printf /* " */ ( "%d", pid)}',
-            r'k:f{ $c = @s[ns];printf /* " */ ( "\x1e%lu\x1e%d", $c, pid)}',
+            r'k:f{ $c = @s[ns];printf /* " */ ( "~%lu~%d", $c, pid)}',
         ),
-        ('i:s:1 { printf("x") }', r'i:s:1 { printf("\x1e0\x1ex") }'),
-        ('macro m() { printf("x") } k:f {}', r'macro m() { printf("\x1e0\x1ex") } k:f {}'),
+        ('i:s:1 { printf("x") }', r'i:s:1 { printf("~0~x") }'),
+        ('macro m() { printf("x") } k:f {}', r'macro m() { printf("~0~x") } k:f {}'),
         (
             'k:f { if (1) { if (2) { printf("a") } } printf("b") }',
-            r'k:f { $c = @s[ns]; if (1) { if (2) { printf("\x1e%lu\x1ea", $c) } } '
-            r'printf("\x1e%lu\x1eb", $c) }',
+            r'k:f { $c = @s[ns]; if (1) { if (2) { printf("~%lu~a", $c) } } '
+            r'printf("~%lu~b", $c) }',
         ),
         ('k:f { print("x"); $printf = str("printf"); // printf("x")\n}',) * 2,
         ('k:f /printf("x")/ { system("printf(1)") }',) * 2,
@@ -40,12 +40,12 @@ def test_printfs_are_tagged(text: str, expected: str) -> None:
 
 @given(st.integers(0, 2**64 - 1), st.text())
 def test_a_tag_comes_off_again(number: int, text: str) -> None:
-    assert tags.untag(f"\x1e{number}\x1e{text}") == (number, text)
+    assert tags.untag(f"~{number}~{text}") == (number, text)
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "x", "\x1e", "\x1e1", "\x1ex\x1ey", "\x1e\x1e", "x\x1e1\x1e", f"\x1e{'1' * 5000}\x1e"],
+    ["", "x", "~", "~1", "~x~y", "~~", "x~1~", f"~{'1' * 5000}~"],
 )
 def test_a_text_without_a_tag_stays(text: str) -> None:
     assert tags.untag(text) == (0, text)
@@ -53,12 +53,12 @@ def test_a_text_without_a_tag_stays(text: str) -> None:
 
 @given(st.text())
 def test_any_text_can_be_untagged(text: str) -> None:
-    number, rest = tags.untag("\x1e" + text)
+    number, rest = tags.untag("~" + text)
     assert number >= 0
-    assert ("\x1e" + text).endswith(rest)
+    assert ("~" + text).endswith(rest)
 
 
 def test_brackets_may_be_nested_deeply() -> None:
     depth = 5000
     text = "i:s:1 {" + "(" * depth + 'printf("x")' + ")" * depth + "}"
-    assert r'printf("\x1e0\x1ex")' in tagged(text)
+    assert r'printf("~0~x")' in tagged(text)

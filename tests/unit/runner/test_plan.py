@@ -165,7 +165,7 @@ def test_a_program_that_is_none_is_refused_with_its_place() -> None:
 
 def test_a_tagged_text_is_shown_without_its_tag() -> None:
     translation = translated(f'uprobe:{EXE}:main {{ printf("x"); }}')
-    (shown,) = translation.output(b'{"type": "printf", "data": "\\u001e12\\u001ehello"}')
+    (shown,) = translation.output(b'{"type": "printf", "data": "~12~hello"}')
     assert (shown.output.data, shown.container) == ("hello", 12)
 
 
@@ -238,7 +238,7 @@ def test_a_marker_is_not_shown_and_says_which_print_a_map_is_of() -> None:
     translation = merged('k:f { @a = count(); printf("x"); } END { print(@a); }')
     assert translation.output(b'{"type": "map", "data": {"@a": 5}}') == []
     text = translation._plan.program.text
-    (_, written, *_) = re.findall(r'printf\("(\\x1e[^"]*)"\)', text)
+    (written, *_) = re.findall(r'printf\("(~1~\\x1e[^"]*)"\)', text)
     (shown,) = translation.output(printf(written.replace(r"\x1e", "\x1e")))
     assert (shown.output.data, shown.print) == ({"@a": 5}, 1)
 
