@@ -14,7 +14,6 @@ from kubectl_trace.program import macros, maps
 from kubectl_trace.program.keys import Keys
 from kubectl_trace.program.rewrite import Edit
 from kubectl_trace.program.scope import in_tasks
-from kubectl_trace.program.syntax import Item
 from kubectl_trace.program.tokens import ProgramError, Span
 
 if TYPE_CHECKING:
@@ -233,15 +232,6 @@ def plan(
         token,
         found,
         sites,
-    )
-
-
-def sets_map_keys(program: Program) -> bool:
-    """Whether the program itself says how many keys its maps may have (`config`, 0.20)."""
-    return any(
-        item.kind == "config" and re.search(r"\bmax_map_keys\b", program.of(item.span), re.I)
-        for item in program.items
-        if isinstance(item, Item)
     )
 
 

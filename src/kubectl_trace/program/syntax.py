@@ -100,6 +100,15 @@ class Program:
             if isinstance(item, Item) and item.kind == "directive"
         )
 
+    def configures(self, variable: str) -> bool:
+        """Whether it says itself what a variable of bpftrace's is, in its `config` (0.20)."""
+        return any(
+            item.kind == "config"
+            and re.search(rf"\b{variable}\b", self.of(item.span), re.IGNORECASE)
+            for item in self.items
+            if isinstance(item, Item)
+        )
+
     def of(self, span: Span) -> str:
         """The text of a part."""
         return self.text[span.start : span.end]

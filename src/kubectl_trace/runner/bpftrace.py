@@ -25,6 +25,9 @@ _RENAMED = {
     "BPFTRACE_MAP_KEYS_MAX": "BPFTRACE_MAX_MAP_KEYS",
 }
 
+_BUFFER = 16 << 20
+"""Bytes of the kernel's buffer, as bpftrace 0.24 and later take them (pull request 4461)."""
+
 _MAP_KEYS = 4096
 """How many keys a map can have, if nobody says."""
 
@@ -80,6 +83,25 @@ def with_more_map_keys(env: Mapping[str, str], release: str, times: int) -> dict
     if old in env or new in env:
         return dict(env)
     return {**env, old if _is_old(release) else new: str(_MAP_KEYS * times)}
+
+
+def with_larger_buffer(env: Mapping[str, str], release: str, kernel: str) -> dict[str, str]:
+    """An environment in which bpftrace has room for some 100,000 lines that it can't print yet.
+
+    What the environment says already stays, and so does what later versions take themselves. Older
+    ones, and those on Linux before 5.8, have a buffer for each CPU, of memory that is locked: how
+    much of that a process may have is limited (perf_event_mlock_kb), so that stays small.
+
+    Args:
+        env: The environment.
+        release: bpftrace's version.
+        kernel: Linux's, such as `5.10.0-8-amd64`.
+    """
+    found = re.match(r"(\d+)\.(\d+)", kernel)
+    has_rings = found is not None and (int(found[1]), int(found[2])) >= (5, 8)
+    if not has_rings or is_before(release, 23) or not is_before(release, 24):
+        return dict(env)
+    return {"BPFTRACE_PERF_RB_PAGES": str(_BUFFER // os.sysconf("SC_PAGE_SIZE")), **env}
 
 
 def untold_room(env: Mapping[str, str], release: str) -> int:

@@ -140,7 +140,7 @@ class RecordWriter:
             containers = containers * many
         else:
             self.delivered_by.update(containers)
-        average = sum(map(len, texts)) / many + _BESIDE
+        average = len("".join(texts).encode()) / many + _BESIDE
         size = max(int(_LONGEST / average), 1)
         for start in range(0, many, size):
             self._join()

@@ -20,7 +20,7 @@ import msgspec
 from kubectl_trace import trace as trace_module
 from kubectl_trace._version import __version__
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError, TraceError
-from kubectl_trace.program.merging import CONTAINER, sets_map_keys
+from kubectl_trace.program.merging import CONTAINER
 from kubectl_trace.program.tokens import Lines
 from kubectl_trace.results.record import Losses, Map, Print, Start, Summary
 from kubectl_trace.runner import (
@@ -354,11 +354,13 @@ def _with_maps(start: Start, merging: Merging | None) -> Start:
 
 def _environment(trace: Trace, groundwork: Groundwork, release: str) -> dict[str, str]:
     environment = bpftrace.environment(trace.environment, release)
+    if not groundwork.syntax.configures("perf_rb_pages"):
+        environment = bpftrace.with_larger_buffer(environment, release, os.uname().release)
     merging = groundwork.merging
     is_split = merging is not None and any(
         each.added == CONTAINER for each in merging.maps.values()
     )
-    if not is_split or sets_map_keys(groundwork.syntax):
+    if not is_split or groundwork.syntax.configures("max_map_keys"):
         return environment
     # The keys of all containers share a map, but each container is to have the room that it would
     # have alone; only up to a point, as the kernel sets the room aside.

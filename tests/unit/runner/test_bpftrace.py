@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from kubectl_trace.runner import bpftrace
@@ -33,3 +35,27 @@ def test_a_variable_has_the_name_that_the_version_knows_and_no_other(
 ) -> None:
     found = bpftrace.environment({name: "7"}, release)
     assert {key: value for key, value in found.items() if "MAP" in key} == {known: "7"}
+
+
+@pytest.mark.parametrize(
+    ("release", "kernel", "is_larger"),
+    [
+        ("0.23.2", "6.1.0-18-amd64", True),
+        ("0.23.2", "5.8.0", True),
+        ("0.23.2", "5.4.0-150-generic", False),
+        ("0.23.2", "unknown", False),
+        ("0.17.0", "6.1.0", False),
+        ("0.27.1", "6.1.0", False),
+    ],
+)
+def test_a_ring_buffer_has_16_mib_where_bpftrace_takes_less(
+    release: str, kernel: str, *, is_larger: bool
+) -> None:
+    pages = str((16 << 20) // os.sysconf("SC_PAGE_SIZE"))
+    found = bpftrace.with_larger_buffer({}, release, kernel)
+    assert found == ({"BPFTRACE_PERF_RB_PAGES": pages} if is_larger else {})
+
+
+def test_what_the_user_says_of_the_buffer_stays() -> None:
+    own = {"BPFTRACE_PERF_RB_PAGES": "8"}
+    assert bpftrace.with_larger_buffer(own, "0.23.2", "6.1.0") == own

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import errno
 import os
+import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
 
 from kubectl_trace.results.dialect import Output
 from kubectl_trace.results.reader import RecordReader
-from kubectl_trace.runner.output import Given, RecordWriter
+from kubectl_trace.runner.output import Given, RecordWriter, Texts
 
 if TYPE_CHECKING:
     from kubectl_trace.results.record import Record
@@ -116,3 +117,18 @@ def test_an_update_that_a_full_map_refuses_is_a_lost_event(text: dict[str, str])
 def test_other_errors_of_helpers_are_no_lost_events(helper: str, code: int) -> None:
     _, writer = written(Given(Output("helper_error", {"helper": helper, "retcode": code})))
     assert writer.lost == {}
+
+
+@pytest.mark.parametrize("text", ["", "a text of 40 characters, as usual, here\n", "é" * 3000])
+def test_texts_of_a_flood_come_in_records_that_no_runtime_cuts(text: str) -> None:
+    with tempfile.TemporaryFile() as file:
+        writer = RecordWriter(file.fileno())
+        for _ in range(10):
+            writer.add_texts(Texts([text] * 1000, [3], ["k:f"]))
+            writer.flush()
+        file.seek(0)
+        lines = file.read().splitlines(keepends=True)
+    records = RecordReader().feed(b"".join(lines))
+    assert [each for record in records for each in record.data] == [text] * 10_000
+    assert max(map(len, lines)) <= 16 << 10
+    assert len(lines) <= 10 + sum(map(len, lines)) / 10_000
