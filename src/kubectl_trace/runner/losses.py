@@ -10,7 +10,7 @@ from kubectl_trace.runner.output import KERNEL_BUFFER
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from kubectl_trace.runner.translation import LostTexts
+    from kubectl_trace.runner.tally import LostTexts
     from kubectl_trace.trace import Container
 
 _MOST = 1000

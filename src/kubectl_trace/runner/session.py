@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from kubectl_trace.runner.plan import Groundwork, Plan
     from kubectl_trace.runner.policy import Policy
     from kubectl_trace.runner.processes import Process
-    from kubectl_trace.runner.translation import LostTexts
+    from kubectl_trace.runner.tally import LostTexts
 
 _CONTAINER_TIMEOUT = 5.0
 """Seconds in which a container that the API server says is running must show up in /proc."""

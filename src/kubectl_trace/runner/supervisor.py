@@ -11,8 +11,6 @@ import fcntl
 import os
 import selectors
 import signal
-import struct
-import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -23,6 +21,7 @@ from kubectl_trace.results.dialect import Output
 from kubectl_trace.results.record import Summary
 from kubectl_trace.runner import bpfmap, bpftrace, output_limit, overhead
 from kubectl_trace.runner.output import KERNEL_BUFFER, Given, RecordWriter, to_data
+from kubectl_trace.runner.streams import CHUNK, Lines, Signals, left_in, lines_of, waiting
 from kubectl_trace.trace import Control, Kill, Scope, Stop
 
 if TYPE_CHECKING:
@@ -32,44 +31,22 @@ if TYPE_CHECKING:
 
     from kubectl_trace.runner.members import Members
     from kubectl_trace.runner.overhead import Overhead
-    from kubectl_trace.runner.translation import LostTexts, Translation
+    from kubectl_trace.runner.tally import LostTexts
+    from kubectl_trace.runner.translation import Translation
 
 _SCOPE_MAP_PERIOD = 0.002  # seconds
 _LOOK_AGAIN = 1.0  # seconds
 _LONGEST_WAIT = 3600.0  # seconds: epoll takes no more than 2^31 milliseconds
-_CHUNK = 1 << 20  # bytes a read: a pipe's largest buffer
 
 # Of a flood, as much is read at once as comes in this time: each read costs, and each record.
 _GATHERING = 0.01  # seconds
-_MANY = _CHUNK // 2  # bytes that are read at once in any case
+_MANY = CHUNK // 2  # bytes that are read at once in any case
 
 # A program that prints is let run dry before it is interrupted (see `_run_dry`).
 _QUIET = 0.1  # seconds without output: bpftrace waits so long for events (src/bpftrace.cpp: poll)
 _LONGEST_DRY = 2.0  # seconds
 
 _decode_control = msgspec.json.Decoder(Control).decode
-
-
-class Lines:
-    """A stream's whole lines."""
-
-    def __init__(self) -> None:
-        self._rest = bytearray()
-
-    def feed(self, data: bytes) -> bytes:
-        """The lines that this piece completes; at the end (no data), what is left."""
-        end = data.rfind(b"\n") + 1 if data else 0
-        if data and not end:
-            self._rest += data
-            return b""
-        whole = bytes(self._rest) + data[:end]
-        self._rest[:] = data[end:]
-        return whole
-
-
-def _each(lines: bytes) -> list[bytes]:
-    """Each line, without its end."""
-    return lines.removesuffix(b"\n").split(b"\n") if lines else []
 
 
 class Supervisor:
@@ -131,7 +108,7 @@ class Supervisor:
         os.set_blocking(self._child.stdout.fileno(), False)
         with contextlib.suppress(OSError):
             # Room for 50 ms of a flood: see `_interrupt`.
-            fcntl.fcntl(self._child.stdout, fcntl.F_SETPIPE_SZ, _CHUNK)
+            fcntl.fcntl(self._child.stdout, fcntl.F_SETPIPE_SZ, CHUNK)
         control = Lines()
         child_fd = os.pidfd_open(self._child.pid)
         for fd in (*outputs, child_fd):
@@ -142,7 +119,7 @@ class Supervisor:
                 self._selector.register(self._control_fd, selectors.EVENT_READ)
         if self._members is not None:
             self._selector.register(self._members.fileno(), selectors.EVENT_READ)
-        with _Signals() as signals:
+        with Signals() as signals:
             self._selector.register(signals.fd, selectors.EVENT_READ)
             ended = False
             while not ended:
@@ -156,7 +133,7 @@ class Supervisor:
                     if key.fd == self._child.stdout.fileno():
                         self._gather(key.fd)
                     try:
-                        data = os.read(key.fd, _CHUNK)
+                        data = os.read(key.fd, CHUNK)
                     except BlockingIOError:  # read by `_interrupt` meanwhile
                         continue
                     if key.fd == signals.fd:
@@ -174,7 +151,7 @@ class Supervisor:
                 self._look_at_output()
             # Its own children may hold the pipes open: what is in them now is all that counts.
             for fd, (lines, handle) in outputs.items():
-                handle(lines.feed(_read_rest(fd)))
+                handle(lines.feed(left_in(fd)))
                 handle(lines.feed(b""))
             for given in self._translation.rest():
                 self._writer.add_output(given)
@@ -207,7 +184,7 @@ class Supervisor:
     def _gather(self, fd: int) -> None:
         """Lets more output come, where much has come just now."""
         is_flood = time.monotonic() - self._last_output < _GATHERING
-        if is_flood and _waiting(fd) < _MANY:
+        if is_flood and waiting(fd) < _MANY:
             time.sleep(_GATHERING)
 
     def _on_stdout(self, block: bytes) -> None:
@@ -218,7 +195,7 @@ class Supervisor:
                 self._writer.add_texts(part)
 
     def _on_lines(self, lines: bytes) -> None:
-        for line in _each(lines):
+        for line in lines_of(lines):
             if line.startswith(bpftrace.NOTICE_ATTACHED):
                 self._on_ready()
                 continue
@@ -232,7 +209,7 @@ class Supervisor:
                     self._writer.add_output(given)
 
     def _on_stderr(self, lines: bytes) -> None:
-        for line in _each(lines):
+        for line in lines_of(lines):
             if line.startswith(bpftrace.NOTICE_ATTACHED):
                 self._on_ready()
                 continue
@@ -260,7 +237,7 @@ class Supervisor:
         if not self._interrupted and not self._is_dry:
             return
         self.lost_texts = [
-            each for each in self._translation.lost_texts() if self._interrupted or each.container
+            each for each in self._translation.tally.lost() if self._interrupted or each.container
         ]
         told = self._writer.lost.get(KERNEL_BUFFER, 0)
         more = sum(each.lost for each in self.lost_texts) - told
@@ -309,7 +286,7 @@ class Supervisor:
         self._writer.add("ready", None)
 
     def _on_control(self, lines: bytes, *, ended: bool) -> None:
-        for line in _each(lines):
+        for line in lines_of(lines):
             try:
                 message = _decode_control(line)
             except msgspec.MsgspecError:
@@ -447,7 +424,7 @@ class Supervisor:
         fd = self._child.stdout.fileno()
         data = b""
         with contextlib.suppress(BlockingIOError):
-            data = os.read(fd, _CHUNK)
+            data = os.read(fd, CHUNK)
         self._signal(signal.SIGINT)
         self._interrupted = True
         if data:
@@ -509,45 +486,6 @@ class Supervisor:
         if reason == "client gone" and self._is_unread:
             return Exit.FAILED, "nobody reads its output any more; maps lost"
         return Exit.FAILED, f"not detached {self._grace:g} s after the stop; maps lost"
-
-
-class _Signals:
-    """SIGTERM, SIGINT and SIGHUP as bytes on a file descriptor, for as long as it is entered."""
-
-    _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-    def __enter__(self) -> _Signals:
-        self.fd, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._before = {number: signal.signal(number, self._ignore) for number in self._CAUGHT}
-        self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._wakeup)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        os.close(self.fd)
-        os.close(self._writing)
-
-    @staticmethod
-    def _ignore(number: int, frame: object) -> None:
-        """Python writes the signal's number to the wake-up descriptor; nothing is left to do."""
-
-
-def _waiting(fd: int) -> int:
-    """How many bytes can be read."""
-    (size,) = struct.unpack("i", fcntl.ioctl(fd, termios.FIONREAD, bytes(4)))
-    return int(size)
-
-
-def _read_rest(fd: int) -> bytes:
-    """What is left in a pipe."""
-    os.set_blocking(fd, False)
-    rest = bytearray()
-    with contextlib.suppress(BlockingIOError):
-        while data := os.read(fd, _CHUNK):
-            rest += data
-    return bytes(rest)
 
 
 def summary_record(writer: RecordWriter, summary: Summary, again: Path | None = None) -> None:

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from kubectl_trace.functions.writing import OWN_PROBES, STOPPING
-from kubectl_trace.program import counting, maps, syntax, tags
+from kubectl_trace.program import counting, maps, syntax
 from kubectl_trace.program.messages import Messages
 from kubectl_trace.results import dialect
 from kubectl_trace.results.record import MAPS
 from kubectl_trace.runner import floods, repeats
-from kubectl_trace.runner.output import Given, Texts
+from kubectl_trace.runner.output import Given
 from kubectl_trace.runner.prints import Prints
+from kubectl_trace.runner.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from kubectl_trace.runner.bpftrace import ProgramFile
     from kubectl_trace.runner.calls import Reading
+    from kubectl_trace.runner.output import Texts
     from kubectl_trace.runner.plan import Plan
-
-
-@dataclass(frozen=True)
-class LostTexts:
-    """Texts of a probe and container that were printed, and did not come."""
-
-    probe: str
-    container: int
-    lost: int
-    seen: int
 
 
 class Translation:
@@ -66,9 +56,7 @@ class Translation:
         self._user_text = user_text
         self._messages = Messages(plan.program, user_text, file.path, name, plan.names)
         self._prints = Prints(plan.merging) if plan.merging is not None else None
-        self._texts: Counter[tuple[int, int]] = Counter()
-        self._counted: Counter[tuple[int, int]] = Counter()
-        """Texts that came, and that were printed, by probe and container."""
+        self.tally = Tally(plan)
         self._room = room
         self.full: set[str] = set()
         """Maps that were full: some keys may be missing."""
@@ -115,8 +103,7 @@ class Translation:
             if output.type == "map" and self._plan.scope and self._plan.scope.map in data:
                 return []
             if output.type == "map" and counting.MAP in data:
-                if self._plan.counting is not None:
-                    self._counted = self._plan.counting.read(data[counting.MAP])
+                self.tally.printed(data[counting.MAP])
                 return []
             if output.type in MAPS and len(data) == 1 and self._calls is not None:
                 ((map_name, value),) = data.items()
@@ -145,43 +132,14 @@ class Translation:
             return
         special = f"\\u001e{self._plan.merging.token}".encode() if self._plan.merging else b""
         for may_be_read, part in floods.split(block, special):
-            printed = floods.read(self._renamed(part), self._marks) if may_be_read else None
-            yield part if printed is None else self._texts_of(printed)
+            printed = floods.read(self._renamed(part), self.tally.marks) if may_be_read else None
+            yield part if printed is None else self.tally.many(printed)
 
     def _renamed(self, output: bytes) -> bytes:
         """With attach points as the user wrote them, where the program prints `probe`."""
         for run, own in self._names:
             output = output.replace(run, own)
         return output
-
-    @cached_property
-    def _marks(self) -> int:
-        """How many numbers are before each text."""
-        counted = self._plan.counting
-        return bool(counted and counted.is_marked) + bool(self._plan.scope)
-
-    def _texts_of(self, printed: floods.Printed) -> Texts:
-        keys = {numbers: self._key(numbers) for numbers in set(printed.numbers)}
-        if len(printed.numbers) == 1:
-            ((probe, container),) = keys.values()
-            self._texts[probe, container] += len(printed.texts)
-            return Texts(printed.texts, [container], [self._probe(probe)])
-        for numbers, many in Counter(printed.numbers).items():
-            self._texts[keys[numbers]] += many
-        probes = {numbers: self._probe(probe) for numbers, (probe, _) in keys.items()}
-        return Texts(
-            printed.texts,
-            [keys[numbers][1] for numbers in printed.numbers],
-            [probes[numbers] for numbers in printed.numbers],
-        )
-
-    def _key(self, numbers: tuple[int, ...]) -> tuple[int, int]:
-        """The probe and the container of a text with these numbers before it."""
-        counted = self._plan.counting
-        probe = counting.UNKNOWN
-        if counted is not None:
-            probe = numbers[0] if counted.is_marked else counted.probes[0]
-        return probe, numbers[-1] if self._plan.scope else 0
 
     @property
     def stopping_map(self) -> str:
@@ -205,38 +163,16 @@ class Translation:
     @property
     def is_cut(self) -> bool:
         """Whether what bpftrace prints last has not come: the number of its texts is there."""
-        prints = "print_maps_on_exit" not in self._user_text
-        return bool(self._plan.counting and prints and self._texts and not self._counted)
-
-    def lost_texts(self) -> list[LostTexts]:
-        """The texts that were printed and did not come; none where nobody knows."""
-        # A key that is not there had no room in the map.
-        if self._texts.keys() - self._counted.keys():
-            return []
-        return [
-            LostTexts(self._probe(probe), container, seen - self._texts[probe, container], seen)
-            for (probe, container), seen in self._counted.items()
-            if seen > self._texts[probe, container]
-        ]
-
-    def _probe(self, number: int) -> str:
-        return "" if number == counting.UNKNOWN else self._plan.probes[number]
+        return self.tally.is_cut and "print_maps_on_exit" not in self._user_text
 
     def _printf(self, text: str) -> list[Given]:
-        probe = counting.UNKNOWN
-        if self._plan.counting is not None:
-            probe, text = self._plan.counting.unmark(text)
+        probe, container, text = self.tally.one(text)
         merging = self._plan.merging
         if merging is not None and self._prints is not None and (number := merging.marked(text)):
-            self._texts[probe, 0] += 1
             return self._prints.marked(number)
-        container = 0
-        if self._plan.scope:
-            container, text = tags.untag(text)
-        self._texts[probe, container] += 1
         if self._calls is not None and (calls := self._calls.text(text, container)) is not None:
             return calls
-        return [Given(dialect.Output("printf", text), container, probe=self._probe(probe))]
+        return [Given(dialect.Output("printf", text), container, probe=probe)]
 
     def _placed(self, data: dict[str, object]) -> dict[str, object]:
         line, column = data.get("line"), data.get("col")

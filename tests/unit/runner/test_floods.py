@@ -74,7 +74,7 @@ def written(
     return [
         *shown,
         (writer.delivered, writer.delivered_by, writer.lost, writer.lost_by),
-        (made._texts,),
+        (made.tally._came,),
     ]
 
 

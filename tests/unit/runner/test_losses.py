@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from kubectl_trace.results.record import Loss
 from kubectl_trace.runner.losses import known, note
-from kubectl_trace.runner.translation import LostTexts
+from kubectl_trace.runner.tally import LostTexts
 from kubectl_trace.trace import Container
 
 

@@ -1,0 +1,101 @@
+"""Texts that were printed in the kernel, and those that came, by probe and container. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from kubectl_trace.program import tags
+from kubectl_trace.program.counting import UNKNOWN
+from kubectl_trace.runner.output import Texts
+
+if TYPE_CHECKING:
+    from kubectl_trace.runner.floods import Printed
+    from kubectl_trace.runner.plan import Plan
+
+
+@dataclass(frozen=True)
+class LostTexts:
+    """Texts of a probe and container that were printed, and did not come."""
+
+    probe: str
+    """As the user wrote it; empty: not known."""
+    container: int
+    """Its number; 0: of none, or not known."""
+    lost: int
+    seen: int
+
+
+class Tally:
+    """Takes the numbers off that are before each text, and counts."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._counting = plan.counting
+        self._has_scope = plan.scope is not None
+        self._plan = plan
+        self._came: Counter[tuple[int, int]] = Counter()
+        self._printed: Counter[tuple[int, int]] = Counter()
+
+    @cached_property
+    def marks(self) -> int:
+        """How many numbers are before each text."""
+        return bool(self._counting and self._counting.is_marked) + self._has_scope
+
+    def one(self, text: str) -> tuple[str, int, str]:
+        """The probe and the container of a text that has come, and the text alone."""
+        probe, container = UNKNOWN, 0
+        if self._counting is not None:
+            probe, text = self._counting.unmark(text)
+        if self._has_scope:
+            container, text = tags.untag(text)
+        self._came[probe, container] += 1
+        return self._name(probe), container, text
+
+    def many(self, printed: Printed) -> Texts:
+        """The same of many texts."""
+        keys = {numbers: self._key(numbers) for numbers in set(printed.numbers)}
+        if len(printed.numbers) == 1:
+            ((probe, container),) = keys.values()
+            self._came[probe, container] += len(printed.texts)
+            return Texts(printed.texts, [container], [self._name(probe)])
+        for numbers, many in Counter(printed.numbers).items():
+            self._came[keys[numbers]] += many
+        names = {numbers: self._name(probe) for numbers, (probe, _) in keys.items()}
+        return Texts(
+            printed.texts,
+            [keys[numbers][1] for numbers in printed.numbers],
+            [names[numbers] for numbers in printed.numbers],
+        )
+
+    def printed(self, value: object) -> None:
+        """The hidden map that has the numbers of printed texts has come."""
+        if self._counting is not None:
+            self._printed = self._counting.read(value)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether texts have come, and that map, which comes later, has not."""
+        return self._counting is not None and bool(self._came) and not self._printed
+
+    def lost(self) -> list[LostTexts]:
+        """The texts that were printed and did not come; none where nobody knows."""
+        # A key that is not there had no room in the map.
+        if self._came.keys() - self._printed.keys():
+            return []
+        return [
+            LostTexts(self._name(probe), container, seen - self._came[probe, container], seen)
+            for (probe, container), seen in self._printed.items()
+            if seen > self._came[probe, container]
+        ]
+
+    def _key(self, numbers: tuple[int, ...]) -> tuple[int, int]:
+        """The probe and the container of a text with these numbers before it."""
+        probe = UNKNOWN
+        if self._counting is not None:
+            probe = numbers[0] if self._counting.is_marked else self._counting.probes[0]
+        return probe, numbers[-1] if self._has_scope else 0
+
+    def _name(self, probe: int) -> str:
+        return "" if probe == UNKNOWN else self._plan.probes[probe]
