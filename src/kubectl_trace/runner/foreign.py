@@ -69,16 +69,22 @@ class Marks:
     """The marks in one map."""
 
     def __init__(
-        self, scope_map: Map, identify: Callable[[int], Identity | None], proc: Path = PROC
+        self,
+        scope_map: Map,
+        root: Path,
+        identify: Callable[[int], Identity | None],
+        proc: Path = PROC,
     ) -> None:
         """Begins without any.
 
         Args:
             scope_map: The map.
+            root: Of the hierarchy of cgroups.
             identify: Which container a process is of; None: it does not show.
             proc: Where processes are to be seen.
         """
         self._map = scope_map
+        self._root = root
         self._identify = identify
         self._proc = proc
         self._keys: dict[Path, int] = {}
@@ -97,7 +103,7 @@ class Marks:
             return True
         end = time.monotonic() + _AT_ONCE
         if not self._left:
-            there = set(_neighbours(target.cgroups))
+            there = set(_neighbours(target.cgroups, self._root))
             for gone in self._keys.keys() - there:
                 self._map.remove(self._keys.pop(gone))
             self._left = sorted(there - self._keys.keys())
@@ -205,11 +211,14 @@ def _related(namespace: int, request: int) -> int:
         return -1
 
 
-def _neighbours(known: Iterable[Path]) -> Iterator[Path]:
+def _neighbours(known: Iterable[Path], root: Path) -> Iterator[Path]:
     """The cgroups of containers below the same `kubepods` as these."""
-    above = ([each for each in cgroup.parents if "kubepods" in each.name] for cgroup in known)
-    for root in {pods[-1] for pods in above if pods}:
-        for path, names, _ in os.walk(root):
+    above = (
+        [each for each in cgroup.parents if root in each.parents and "kubepods" in each.name]
+        for cgroup in known
+    )
+    for top in {found[-1] for found in above if found}:
+        for path, names, _ in os.walk(top):
             containers = {name for name in names if processes.has_container_id(name)}
             names[:] = [name for name in names if name not in containers]
             yield from (Path(path, name) for name in containers if processes.MONITOR not in name)

@@ -157,7 +157,7 @@ class Members:
         """
         self._map = scope_map
         if self._hierarchy and self._hierarchy.expression == scope.CGROUP2 and not self._by_task:
-            self._marks = foreign.Marks(scope_map, identify)
+            self._marks = foreign.Marks(scope_map, self._hierarchy.root, identify)
         for instance in self._instances.values():
             if not self._put(instance.keys, instance.number):
                 raise StartError(

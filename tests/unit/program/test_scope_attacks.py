@@ -9,7 +9,6 @@ from hypothesis import given, settings
 
 from kubectl_trace.program import prepare, scope, syntax
 from kubectl_trace.program.rewrite import Rewritten
-from kubectl_trace.program.scope import Scope
 from kubectl_trace.program.tokens import Group, ProgramError, matching, tree
 from tests.unit.program.programs import near_programs, programs
 
@@ -44,7 +43,7 @@ def is_guarded(text: str, condition: str) -> bool:
     return True
 
 
-def is_guarded_inside(text: str, limit: Scope) -> bool:
+def is_guarded_inside(text: str, limit: scope.Scope) -> bool:
     """The same where the scope has foreign tasks: whether all of a probe is in its `if`."""
     program = syntax.parse(text)
     for probe in program.probes:
