@@ -25,6 +25,7 @@ MODULES = (
     "scope_start",
     "scope_cost",
     "foreign_noise",
+    "nginx_throughput",
     "call_cost",
     "function_lookup",
 )
