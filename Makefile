@@ -53,7 +53,7 @@ test-e2e: cluster ## the installed command against the real cluster
 
 .PHONY: bench
 bench: venv ## what is fast and how fast; needs the cluster (benchmarks/README.md)
-	@hack/apt-install bpftrace gcc libc6-dev util-linux
+	@hack/apt-install bpftrace gcc libc6-dev util-linux wrk
 	@$(PYTHON) -m benchmarks
 
 .PHONY: lint

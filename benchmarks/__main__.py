@@ -26,6 +26,7 @@ MODULES = (
     "scope_cost",
     "foreign_noise",
     "throughput",
+    "nginx_throughput",
     "call_cost",
     "function_lookup",
 )

@@ -46,10 +46,10 @@ def kubectl(*words: str, given: str = "") -> str:
 
 
 @contextmanager
-def pods(commands: Mapping[str, Sequence[str]]) -> Iterator[dict[str, str]]:
+def pods(commands: Mapping[str, Sequence[str]], image: str = _IMAGE) -> Iterator[dict[str, str]]:
     """Pods of one container each, all on one node, by name; their containers' IDs."""
     node = json.loads(kubectl("get", "nodes", "-o", "json"))["items"][0]["metadata"]["name"]
-    items = [_pod(name, command, node) for name, command in commands.items()]
+    items = [_pod(name, image, command, node) for name, command in commands.items()]
     names = [f"pod/{name}" for name in commands]
     remove = ("delete", *names, "--ignore-not-found", "--now")
     kubectl(*remove)
@@ -96,10 +96,10 @@ def wait_until(condition: Callable[[], bool], what: str) -> None:
         time.sleep(0.05)
 
 
-def _pod(name: str, command: Sequence[str], node: str) -> dict[str, Any]:
+def _pod(name: str, image: str, command: Sequence[str], node: str) -> dict[str, Any]:
     main = {
         "name": "main",
-        "image": _IMAGE,
+        "image": image,
         "imagePullPolicy": "IfNotPresent",
         "command": list(command),
     }

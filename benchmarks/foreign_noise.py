@@ -9,14 +9,13 @@ import os
 import re
 import signal
 import statistics
-import subprocess
 import tempfile
 import time
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import cluster
+from benchmarks import attached, cluster
 from benchmarks.errors import BenchmarkError
 from benchmarks.row import Row, at_most, spread
 
@@ -51,7 +50,8 @@ def rows() -> Iterator[Row]:
         noisy: list[float] = []
         slowed: list[float] = []
         output = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bench-")), "output")
-        with _trace(output) as runner:
+        with attached.trace(_TRACED, _PROGRAM, output) as trace_id:
+            runner = cluster.processes_of(cluster.runner_of(trace_id))
             for _ in range(_WINDOWS):
                 with _stopped(noise):
                     quiet.append(_share(runner))
@@ -86,36 +86,6 @@ def rows() -> Iterator[Row]:
         floor,
         spread=spread(times),
     )
-
-
-@contextmanager
-def _trace(output: Path) -> Iterator[list[int]]:
-    """The PIDs of an attached trace's runner and bpftrace; what it prints goes to the file."""
-    messages = output.with_name("messages")
-    with output.open("wb") as stdout, messages.open("wb") as stderr:
-        process = subprocess.Popen(
-            [cluster.COMMAND, "run", f"pod/{_TRACED}", "-a", "--deadline=5m", "-e", _PROGRAM],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env=cluster.environment(),
-        )
-    trace_id = ""
-    try:
-        cluster.wait_until(
-            lambda: "attached " in messages.read_text() or process.poll() is not None,
-            "the trace is attached",
-        )
-        created = re.search(r"^trace (\S+) created", messages.read_text(), re.MULTILINE)
-        if not created or process.poll() is not None:
-            raise BenchmarkError(messages.read_text())
-        trace_id = created[1]
-        yield cluster.processes_of(cluster.runner_of(trace_id))
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-        if trace_id:
-            cluster.delete_trace(trace_id)
 
 
 @contextmanager

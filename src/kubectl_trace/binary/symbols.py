@@ -105,12 +105,13 @@ def file_offset(segments: Sequence[elf.Segment], address: int) -> int | None:
     """
     for segment in segments:
         inside = address - segment.address
-        if _is_code(segment) and 0 <= inside < segment.size:
+        if 0 <= inside < segment.size and is_code(segment):
             return segment.offset + inside
     return None
 
 
-def _is_code(segment: elf.Segment) -> bool:
+def is_code(segment: elf.Segment) -> bool:
+    """Whether it is loaded and may be run."""
     return segment.type == elf.PT_LOAD and bool(segment.flags & elf.PF_X)
 
 

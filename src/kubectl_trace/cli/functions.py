@@ -31,6 +31,8 @@ _EXAMPLES = """\
   # of a library that it uses, by a regular expression, for a program
   kubectl trace functions pod/nginx-0 --lib libc.so.6 '/^(send|recv)/' -o json
 """
+_WIDEST = 120
+"""Characters of a column: a longer text stands out of it."""
 
 
 def parser() -> Parser:
@@ -226,9 +228,14 @@ def _table(functions: list[dict[str, Any]], *, is_wide: bool) -> None:
             sites = each.get("return_sites")
             row += [str(each.get("size") or "-"), "-" if sites is None else str(sites)]
         rows.append([*row, each.get("signature") or "-"])
-    widths = [max((len(row[column]) for row in rows), default=0) for column in range(len(head) - 1)]
+    layout = "   ".join([*(f"%-{width}s" for width in _widths(rows)), "%s"])
+    is_terminal = sys.stdout.isatty()
     for row in rows:
-        row = list(map(printable, row))
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        line = "   ".join([*cells, row[-1]]).rstrip()
-        print(escape(line) if sys.stdout.isatty() else line)
+        line = printable(layout % tuple(row)).rstrip()
+        print(escape(line) if is_terminal else line)
+
+
+def _widths(rows: list[list[str]]) -> list[int]:
+    """Of all columns but the last: a few names of hundreds of characters make none wide."""
+    columns = list(zip(*rows, strict=True))[:-1]
+    return [max(len(cell) for cell in column if len(cell) <= _WIDEST) for column in columns]

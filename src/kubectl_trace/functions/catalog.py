@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import bisect
 import re
-from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, BinaryIO
+from operator import attrgetter
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from kubectl_trace.binary import demangle, elf, golang, symbols, usdt
 from kubectl_trace.binary.golang import build_info, pclntab
@@ -23,8 +23,8 @@ _MANGLED = ("_Z", "_R", "__Z")
 _ABI_TAG = re.compile(r"\[abi:\w+\]")
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+# A tuple, as symbols.Symbol: a large program has 140,000.
+class Function(NamedTuple):
     """A function that can be traced."""
 
     name: str
@@ -99,16 +99,15 @@ class Binary:
 
     def functions(self, wanted: Sequence[Pattern]) -> list[Function]:
         """The functions that any of the patterns means, by address; none: all."""
-        found: dict[tuple[int, str], Function] = {}
-        if self.is_go:
-            for each in self._go_functions(wanted):
-                found.setdefault((each.address, each.name), each)
+        go = self._go_functions(wanted) if self.is_go else []
+        # Later ones of the same place and name count less.
+        found = {(each.address, each.name): each for each in reversed(go)}
         addresses = {address for address, _ in found}
         for each in self._symbols(wanted):
             # Go's own table has its functions with their real ends.
             if not (self.is_go and each.address in addresses):
                 found.setdefault((each.address, each.name), each)
-        return sorted(found.values(), key=lambda each: (each.address, each.name))
+        return sorted(found.values(), key=attrgetter("address", "name"))
 
     def _go_functions(self, wanted: Sequence[Pattern]) -> list[Function]:
         def is_wanted(name: bytes) -> bool:

@@ -22,6 +22,12 @@ _OF_PROCESS = re.compile(
     r"/proc/(?P<pid>\$container_pid|[1-9][0-9]{0,9})/(?:exe|root(?P<path>/.+))", re.DOTALL
 )
 _POSITIONAL = re.compile(r"\$([0-9]+)")
+_FILE_AND_FUNCTION = 3
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+# What tells a program the address, or the name, of its probe.
+_PLACES = frozenset(
+    ("probe", "func", "ustack", "usym", "uaddr", "reg", "__builtin_probe", "__builtin_func")
+)
 
 # What bpftrace up to 0.23 reads as a path without quotes (src/lexer.l: path).
 _PLAIN_PATH = re.compile(r"[-\w./]+", re.ASCII)
@@ -37,6 +43,32 @@ def return_probes(program: Program) -> Iterator[tuple[AttachPoint, str]]:
     for point, part in _file_parts(program):
         if "uretprobe" in expand(point.provider):
             yield point, part.text
+
+
+def entry_probes(program: Program) -> Iterator[tuple[str, str]]:
+    """Files and functions of uprobes that could as well be a few bytes behind the start.
+
+    Both are as the program has them. None where the program asks where it is.
+    """
+    words = {
+        token.text
+        for block in (
+            each
+            for probe in program.probes
+            for each in (probe.predicate, probe.block)
+            if each is not None
+        )
+        for token in tokens(program.text, block)
+        if token.kind == "word"
+    }
+    has_code_of_its_own = len(program.items) > len(program.probes)
+    if words & _PLACES or has_code_of_its_own:
+        return
+    for point, part in _file_parts(program):
+        if expand(point.provider) == {"uprobe"} and len(point.parts) == _FILE_AND_FUNCTION:
+            function = point.parts[2].text
+            if _NAME.fullmatch(function):
+                yield part.text, function
 
 
 def with_parameters(name: str, parameters: Sequence[str]) -> str:
@@ -105,11 +137,21 @@ def in_root(name: str) -> str:
     return (found["path"] or "") if found else ""
 
 
-def place(program: Program, paths: Mapping[str, Sequence[str]]) -> Iterator[Edit]:
+def place(
+    program: Program,
+    paths: Mapping[str, Sequence[str]],
+    entries: Mapping[tuple[str, str], int] | None = None,
+) -> Iterator[Edit]:
     """Lets probes attach to these paths instead of the files' names.
 
     Several paths are several attach points. Names that are no keys stay.
+
+    Args:
+        program: The program.
+        paths: By the files' names.
+        entries: Of `entry_probes`, how many bytes behind the functions' start they are to be.
     """
+    entries = entries or {}
     for point, part in _file_parts(program):
         replaced = paths.get(part.text)
         if replaced is None or list(replaced) == [part.text]:
@@ -120,11 +162,17 @@ def place(program: Program, paths: Mapping[str, Sequence[str]]) -> Iterator[Edit
             reason = f"{part.text} is {len(replaced)} different files in the target's containers"
         else:
             reason = f"{part.text} is the container's own file"
+        behind = 0
+        if expand(point.provider) == {"uprobe"} and len(point.parts) == _FILE_AND_FUNCTION:
+            behind = entries.get((part.text, point.parts[2].text), 0)
+        offset = f"+{behind}" if behind else ""
+        if behind:
+            reason += f"; a probe costs less behind the first {behind} bytes, which do nothing"
         pieces: list[str | Span] = []
         for path in replaced:
             written = path if _PLAIN_PATH.fullmatch(path) else '"' + _escaped(path) + '"'
             before = Span(point.span.start, part.span.start)
-            pieces += [before, written, Span(part.span.end, point.span.end), ", "]
+            pieces += [before, written, Span(part.span.end, point.span.end), offset, ", "]
         yield Edit(point.span, tuple(pieces[:-1]), reason)
 
 

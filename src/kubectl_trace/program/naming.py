@@ -29,18 +29,21 @@ def probes(program: Rewritten, user_text: str, given: Sequence[str] = ()) -> lis
     runs = syntax.parse(program.text)
     found = []
     for probe in runs.probes:
-        # Its closing brace is the user's also where something was put in before or in it.
-        offset = program.origin(probe.block.end - 1)
-        offset -= user_text.count("\r\n", 0, offset)
-        at = next(
-            (
-                number
-                for number, each in enumerate(own.probes)
-                if each.span.start <= offset < each.span.end
-                and not program.is_hidden(probe.block.end - 1)
-            ),
-            None,
-        )
+        # Its closing brace is the user's also where something was put around or in it.
+        inside = range(probe.block.end - 1, probe.block.start - 1, -1)
+        brace = next((offset for offset in inside if not program.is_hidden(offset)), None)
+        at = None
+        if brace is not None:
+            offset = program.origin(brace)
+            offset -= user_text.count("\r\n", 0, offset)
+            at = next(
+                (
+                    number
+                    for number, each in enumerate(own.probes)
+                    if each.span.start <= offset < each.span.end
+                ),
+                None,
+            )
         found.append(_written(runs, probe) if at is None else named[at])
     return found
 

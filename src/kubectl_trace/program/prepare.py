@@ -24,6 +24,7 @@ def placed(
     paths: Mapping[str, Sequence[str]],
     pids: Sequence[int],
     sites: Mapping[int, Sites] | None = None,
+    entries: Mapping[tuple[str, str], int] | None = None,
 ) -> Rewritten:
     """The program with its files and `$container_pid` replaced (see `attach`).
 
@@ -32,6 +33,7 @@ def placed(
         paths: What takes the place of its files' names.
         pids: What `$container_pid` may stand for.
         sites: Uretprobes that run as uprobes, by their offsets in the text with single line ends.
+        entries: Uprobes that are to be some bytes behind their functions' start (see `attach`).
 
     Raises:
         ProgramError: `$container_pid` can't be replaced, or the text is no program.
@@ -43,7 +45,7 @@ def placed(
         source = _without_uretprobes(source, sites)
     program = syntax.parse(source.text)
     return source.edit(
-        [*attach.place(program, paths), *attach.container_pid(program, pids)],
+        [*attach.place(program, paths, entries), *attach.container_pid(program, pids)],
     )
 
 

@@ -2,7 +2,7 @@
 
 The set of those that pass is a map of bpftrace's own, kept up to date from outside by the runner.
 Its keys say where a task belongs, its values number the containers from 1; 0, what a lookup of a
-missing key gives, is outside.
+missing key gives, is outside. `FOREIGN` is outside, too, and no other key need be looked up.
 """
 
 from __future__ import annotations
@@ -26,6 +26,13 @@ MOUNT_NAMESPACE = "(uint64)curtask->nsproxy->mnt_ns->ns.inum"
 
 CGROUP2 = "cgroup"
 """The current task's cgroup in the unified hierarchy (bpf_get_current_cgroup_id)."""
+
+FOREIGN = 1 << 32
+"""The value of a key whose tasks are none of the scope by any other key either."""
+
+_NUMBER = "0xffffffff"
+"""The bits of a value that number a container: whether a map's values have a sign, the versions
+of bpftrace see differently."""
 
 
 def cgroup1(subsystem: int) -> str:
@@ -53,6 +60,9 @@ class Scope:
     """What the hidden probes need of C."""
     next_key: str = ""
     """For `sched_switch`: an expression for the task that comes, where that is to be in scope."""
+    has_foreign: bool = False
+    """The first key's value may be `FOREIGN`: which container a task is of is asked once, in the
+    probe's block, where all else is put into an `if`."""
 
     def condition(self, probe: Probe) -> str:
         """An expression that is true for the target's tasks."""
@@ -66,6 +76,11 @@ class Scope:
         return f"{self.variable} = {first};" + "".join(
             f" if ({self.variable} == 0) {{ {self.variable} = {lookup}; }}" for lookup in others
         )
+
+    @property
+    def is_member(self) -> str:
+        """An expression that is true if `variable` numbers a container."""
+        return f"({self.variable} & {_NUMBER})"
 
     def _lookups(self, probe: Probe) -> list[str]:
         is_next = self.next_key and all(map(_is_switch, probe.attach_points))
@@ -83,7 +98,12 @@ def by_namespace(program: Program, cgroup: str = "") -> Scope:
     if cgroup:
         # What is quicker to know comes first (benchmarks/README.md).
         keys.insert(0 if cgroup == CGROUP2 else 1, f"(uint64){cgroup}")
-    return Scope(_free_name(program, "@_scope"), _free_name(program, "$_container"), tuple(keys))
+    return Scope(
+        _free_name(program, "@_scope"),
+        _free_name(program, "$_container"),
+        tuple(keys),
+        has_foreign=cgroup == CGROUP2,
+    )
 
 
 def by_task(program: Program, *, next_task: bool = False, has_types: bool = True) -> Scope:
@@ -249,7 +269,15 @@ def _predicates(program: Program, scope: Scope) -> Iterator[Edit]:
         if not in_tasks(probe):
             continue
         reason = "scope: only tasks of the target pass"
-        if probe.predicate is None:
+        if scope.has_foreign:
+            begin = f"{{ {scope.container(probe)} if ({scope.is_member}"
+            if probe.predicate is None:
+                yield Edit.insert(probe.block.start, f" {begin}) ", reason)
+            else:
+                inside = f" && ({_OPENING}", _condition(probe.predicate), f"{_CLOSING})"
+                yield Edit(probe.predicate, (begin, *inside, ")"), reason)
+            yield Edit.insert(probe.block.end, " }")
+        elif probe.predicate is None:
             yield Edit.insert(probe.block.start, f" /{scope.condition(probe)}/ ", reason)
         else:
             condition = _condition(probe.predicate)

@@ -37,7 +37,8 @@ def tag(program: Program, scope: Scope, others: Collection[Span] = ()) -> Iterat
     for block in program.code:
         has_texts = "printf" in program.of(block)
         texts = formats(program, block) if has_texts else []
-        if (texts or block in others) and block in known:
+        # A scope with foreign tasks has set the variable before the block begins.
+        if (texts or block in others) and block in known and not scope.has_foreign:
             yield Edit.insert(block.start + 1, f" {scope.container(known[block])}")
         for text in texts:
             yield tagged(text, "%lu" if block in known else "0", reason)

@@ -39,6 +39,11 @@ class Instance:
     _shared: set[tuple[int, int]] = field(default_factory=set)
     """Processes and their namespaces, which others outside have, too."""
 
+    @property
+    def namespaces(self) -> dict[int, int]:
+        """Its mount namespaces, by number, as file descriptors."""
+        return dict(self._held)
+
     def pids(self) -> list[int]:
         """Its processes."""
         if self.root is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 from kubectl_trace.binary import elf, returns, symbols
@@ -47,13 +48,14 @@ def run(wanted: Functions, pids: Sequence[int], writer: RecordWriter) -> Summary
             if binary is None:
                 continue
             looked.append(module.shown)
-            listed = [*_functions(module, binary, parsed), *_probes(module, binary, parsed)]
-            found += len(listed)
-            has_symbols = has_symbols or bool(listed or binary.functions([]))
-            for start in range(0, len(listed), _A_RECORD):
-                part = listed[start : start + _A_RECORD]
+            before = found
+            listed = chain(_functions(module, binary, parsed), _probes(module, binary, parsed))
+            # The client reads a part while the next one is made.
+            while part := list(islice(listed, _A_RECORD)):
+                found += len(part)
                 writer.add("functions", part)
                 writer.flush()
+            has_symbols = has_symbols or found > before or bool(binary.functions([]))
         for note in (*opened.notes, *_notes(pids)):
             writer.add("stderr", note)
     if not found:
@@ -83,10 +85,11 @@ def _functions(module: Module, binary: Binary, wanted: Sequence[Pattern]) -> Ite
     if wanted:
         described = binary.described([each.address for each in found], 1)
     inlined = binary.inlined(wanted) if wanted and not found else []
+    code = [segment for segment in binary.segments if symbols.is_code(segment)]
     for each in found:
         known = described.get(each.address)
         sites = _sites(binary, each) if wanted and time.monotonic() < end else None
-        offset = symbols.file_offset(binary.segments, each.address)
+        offset = symbols.file_offset(code, each.address)
         yield Function(
             name=each.name,
             file=module.shown,

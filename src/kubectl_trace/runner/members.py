@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace.errors import StartError
-from kubectl_trace.runner import cgroups, processes, syscalls
+from kubectl_trace.program import scope
+from kubectl_trace.runner import cgroups, foreign, processes, syscalls
 from kubectl_trace.runner.instance import Instance
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ _PERIOD = 1.0
 """Seconds between two looks at everything, for what no event tells."""
 _PERIOD_BY_TASK = 0.05
 """The same where a task that comes from outside (kubectl exec) is seen by looking only."""
+_PERIOD_OF_MARKS = 5.0
+"""Seconds between two looks at other containers: new ones only cost more until they are marked."""
 _SHARE = 0.02
 """Of a CPU, at most, that looking takes where it takes long."""
 _SOON = 0.005
@@ -119,6 +122,8 @@ class Members:
         self._complain = complain
         self._beginning: dict[Present, float] = {}
         self._map: Map | None = None
+        self._marks: foreign.Marks | None = None
+        self._marks_next = 0.0
         self._full = False
         self._instances: dict[str, Instance] = {}
         self._undecided: dict[Path, float] = {}
@@ -151,6 +156,8 @@ class Members:
             StartError: the map is too small.
         """
         self._map = scope_map
+        if self._hierarchy and self._hierarchy.expression == scope.CGROUP2 and not self._by_task:
+            self._marks = foreign.Marks(scope_map, self._hierarchy.root, identify)
         for instance in self._instances.values():
             if not self._put(instance.keys, instance.number):
                 raise StartError(
@@ -171,6 +178,7 @@ class Members:
 
     def clear(self) -> None:
         """Takes everything out of the program's map, also what the program itself put in."""
+        self._marks = None
         if self._map is not None:
             self._map.clear()
 
@@ -201,6 +209,9 @@ class Members:
             if number not in self._inactive:
                 self._add(container.container_id, number)
         self._foreign.clear()
+        if self._marks is not None:
+            self._marks.drop()
+            self._marks_next = 0.0
         self.look_soon()
 
     def tick(self) -> float:
@@ -211,6 +222,7 @@ class Members:
         if self._happened() or now >= self._next or any(list(map(self._look_for_new, pods))):
             self._look()
             self._next = now + max(self._period, (time.monotonic() - now) / _SHARE)
+        self._mark_others()
         after = self._present()
         joined = [present for key, present in after.items() if key not in before]
         left = [present for key, present in before.items() if key not in after]
@@ -333,6 +345,39 @@ class Members:
                 return 0 if number in self._inactive else number
         return 0
 
+    def _mark_others(self) -> None:
+        """Marks the node's other containers in the map, so that their tasks cost little."""
+        now = time.monotonic()
+        if self._marks is None or now < self._marks_next:
+            return
+        is_done = not self._is_marking_safe() or self._marks.look(
+            self._target(), lambda identity: self._number(identity) != 0
+        )
+        pause = _PERIOD_OF_MARKS if is_done else 0
+        self._marks_next = now + max(pause, (time.monotonic() - now) / _SHARE)
+
+    def _is_marking_safe(self) -> bool:
+        """Whether others can't enter the target's mount namespaces (see `foreign`)."""
+        assert self._marks is not None
+        namespaces = [fd for each in self._instances.values() for fd in each.namespaces.values()]
+        if all(map(foreign.is_owned_by_ours, namespaces)):
+            return True
+        self._marks.end()
+        return False
+
+    def _target(self) -> foreign.Target:
+        every = list(self._instances.values())
+        return foreign.Target(
+            cgroups=frozenset(self._cgroups()),
+            container_ids=frozenset(
+                (*self._instances, *(each.container_id for each in self.containers))
+            ),
+            keys=frozenset(key for each in every for key in each.keys),
+            pid_namespaces=frozenset(
+                foreign.pid_namespaces(pid for each in every for pid in each.pids())
+            ),
+        )
+
     # What belongs to a container that runs.
 
     def _update(self, instance: Instance, pids: list[int]) -> None:
@@ -347,6 +392,8 @@ class Members:
             return
         new, gone = instance.look(pids)
         self._take_out(gone)
+        if self._marks is not None and new:
+            self._is_marking_safe()
         self._put_new(new, instance.number)
         instance.release()
 
@@ -355,15 +402,27 @@ class Members:
         if self._map is None:
             return True
         for key in keys:
-            try:
-                self._map.set(key, number)
-            except OSError as error:
-                if error.errno == errno.E2BIG:
-                    return False
-                raise
+            if not self._set(key, number):
+                return False
             if self._by_task and not Path(f"/proc/{key}").exists():
                 self._map.remove(key)  # it ended before it was in
         return True
+
+    def _set(self, key: int, number: int) -> bool:
+        assert self._map is not None
+        if self._marks is not None:
+            self._marks.forget(key)
+        while True:
+            try:
+                self._map.set(key, number)
+            except OSError as error:
+                if error.errno != errno.E2BIG:
+                    raise
+                # Who is in scope comes before who is not.
+                if self._marks is None or not self._marks.end():
+                    return False
+            else:
+                return True
 
     def _put_new(self, keys: Iterable[int], number: int) -> None:
         """Puts keys into the map while the program runs; says once if they have no room."""

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubectl_trace.binary import golang, unwinding
+from kubectl_trace.binary import elf, entries, golang, symbols, unwinding
 from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageError
 from kubectl_trace.program import attach, counting, naming, prepare, scope, syntax
 from kubectl_trace.program.tokens import ProgramError
@@ -36,6 +36,8 @@ _BTF = Path("/sys/kernel/btf/vmlinux")
 _PROC = "/proc/"
 """What begins so is the node's, not the container's."""
 _MOST_FILES = 1000
+_LARGEST_LOOKED_AT = 32 << 20
+"""Bytes of a file whose functions' beginnings are looked at: more symbols take a while."""
 _HELD = re.compile(r"/proc/self/fd/\d+")
 
 
@@ -65,8 +67,14 @@ class Plan:
             for probe, name in zip(program.probes, self.probes, strict=True)
             for point in probe.attach_points
             for text in [":".join(part.text for part in point.parts)]
-            for shown in [self._as_written(text)]
+            for shown in [self._as_written(self._without_offset(point, text))]
         ]
+
+    def _without_offset(self, point: AttachPoint, text: str) -> str:
+        """Without the bytes behind a function's start that are not the user's."""
+        if not self.program.is_hidden(point.span.end - 1):
+            return text
+        return re.sub(r"\+[0-9]+\Z", "", text)
 
     @cached_property
     def probes(self) -> list[str]:
@@ -232,7 +240,8 @@ def prepared(
         path = (lambda file: file.path) if held is None or trace.explain else held.path
         sites = _go_returns(trace, program, found, release, complain, path)
         paths = {name: [path(file) for file in each] for name, each in found.items() if each}
-        placed = prepare.placed(trace.program, paths, pids, sites)
+        behind = _behind_starts(program, found, release)
+        placed = prepare.placed(trace.program, paths, pids, sites, behind)
     except ProgramError as error:
         raise RefusedError(syntax.explain(error, text, trace.program_name)) from error
     names = {
@@ -353,6 +362,39 @@ def _go_returns(
             "Go program; pair calls and returns by goroutine, not by thread (docs/functions.md)"
         )
     return sites
+
+
+def _behind_starts(
+    program: Program, found: Mapping[str, Sequence[File]], release: str
+) -> dict[tuple[str, str], int]:
+    """The uprobes that cost less behind their functions' first bytes, and how many these are."""
+    if bpftrace.is_before(release, 20):
+        return {}  # Debian's 0.17 takes no offset
+    places = {}
+    for name, function in attach.entry_probes(program):
+        behind = {_behind(file, function) for file in found.get(name, ())}
+        if len(behind) == 1 and (number := behind.pop()):
+            places[name, function] = number
+    return places
+
+
+def _behind(file: File, function: str) -> int:
+    """How far behind the function's start a probe costs less; 0: nowhere, or it is not known."""
+    wanted = function.encode()
+    try:
+        with files.opened(file) as opened:
+            if os.fstat(opened.fileno()).st_size > _LARGEST_LOOKED_AT:
+                return 0
+            own = {
+                (each.address, each.size)
+                for each in symbols.functions(opened, lambda name: name == wanted)
+            }
+            ((address, size),) = own
+            header = elf.read_header(opened)
+            code = elf.at_address(opened, elf.segments(opened, header), address, entries.LONGEST)
+            return entries.emulated(code, header.machine) if size >= entries.LONGEST else 0
+    except (TraceError, OSError, ValueError, elf.MalformedError):
+        return 0
 
 
 def _throws(file: File) -> bool:

@@ -112,6 +112,11 @@ def container_id(cgroup: str) -> str:
     return found.group() if found else cgroup
 
 
+def has_container_id(cgroup: str) -> bool:
+    """Whether there is a container ID in a cgroup's name."""
+    return _CONTAINER_ID.search(cgroup) is not None
+
+
 def descendants(pid: int, proc: Path = PROC) -> list[int]:
     """The process and those that it or they started, as far as their parents still run."""
     children: dict[int, list[int]] = {}

@@ -211,10 +211,8 @@ def test_a_broken_debug_file_leaves_the_program_to_be_read(folder: Path) -> None
 
 
 def test_code_of_a_size_that_is_not_known_is_not_read(folder: Path) -> None:
-    from dataclasses import replace
-
     whole = binary(folder / "whole")
     (twice,) = whole.functions([patterns.parse("twice")])
     assert len(whole.code(twice)) == twice.size
-    assert whole.code(replace(twice, size=0)) == b""
-    assert whole.code(replace(twice, size=1 << 40)) == b""
+    assert whole.code(twice._replace(size=0)) == b""
+    assert whole.code(twice._replace(size=1 << 40)) == b""

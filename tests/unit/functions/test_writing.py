@@ -82,6 +82,12 @@ def checked(text: str) -> syntax.Program:
         if scope.in_tasks(probe):
             assert probe.predicate is not None
             assert limits.map in again.of(probe.predicate)
+    limits = scope.by_namespace(program, scope.CGROUP2)
+    again = syntax.parse(Rewritten.of(text).edit(scope.limit(program, limits)).text)
+    for probe in again.probes:
+        if scope.in_tasks(probe):
+            assert probe.predicate is None
+            assert again.of(probe.block).startswith(f"{{ {limits.container(probe)} if (")
     return program
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import pytest
+
 from kubectl_trace.program import naming, prepare, scope, syntax
 from kubectl_trace.program.rewrite import Rewritten
 
@@ -18,9 +20,19 @@ def test_probes_are_called_as_the_user_wrote_them_and_hidden_ones_as_they_run() 
     ]
 
 
-def test_the_two_halves_of_a_probe_are_one_to_the_user() -> None:
+@pytest.mark.parametrize("cgroup", ["", scope.CGROUP2])
+def test_what_is_put_around_a_probe_changes_no_name(cgroup: str) -> None:
+    text = "k:f /pid/ { }\r\nk:g { @ = 1; }BEGIN /pid/ { } k:h { { } }"
+    source = prepare.placed(text, {}, [])
+    limit = scope.by_namespace(syntax.parse(source.text), cgroup)
+    program = prepare.limited(source, limit)
+    assert naming.probes(program, text) == ["k:f", "k:g", "BEGIN", "k:h"]
+
+
+@pytest.mark.parametrize("cgroup", ["", scope.CGROUP2])
+def test_the_two_halves_of_a_probe_are_one_to_the_user(cgroup: str) -> None:
     text = "kprobe:f, interval:s:1 { @ = 1; }"
-    program = prepare.limited(Rewritten.of(text), scope.by_namespace(syntax.parse(text)))
+    program = prepare.limited(Rewritten.of(text), scope.by_namespace(syntax.parse(text), cgroup))
     assert naming.probes(program, text)[:2] == ["kprobe:f, interval:s:1"] * 2
 
 

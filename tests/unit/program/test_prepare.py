@@ -62,18 +62,28 @@ def test_without_what_is_hidden_the_limited_program_is_the_users(text: str) -> N
     expected = [
         character
         for offset, character in enumerate(parted.text)
-        if not parted.is_hidden(offset)
-        # The first BEGIN's predicate becomes an `if`.
-        and offset not in _slashes_of_begin(program)
+        if not parted.is_hidden(offset) and offset not in _slashes(program)
     ]
     assert visible(limited(text)) == "".join(expected)
 
 
-def _slashes_of_begin(program: syntax.Program) -> tuple[int, ...]:
+def _slashes(program: syntax.Program) -> set[int]:
+    """Those of predicates that become an `if`: of what is limited, and of the first BEGIN."""
+    found: set[int] = set()
+    has_begun = False
     for probe in program.probes:
-        if any(point.provider in ("BEGIN", "begin") for point in probe.attach_points):
-            return (probe.predicate.start, probe.predicate.end - 1) if probe.predicate else ()
-    return ()
+        begins = any(point.provider in ("BEGIN", "begin") for point in probe.attach_points)
+        if probe.predicate and (scope.in_tasks(probe) or (begins and not has_begun)):
+            found |= {probe.predicate.start, probe.predicate.end - 1}
+        has_begun = has_begun or begins
+    return found
+
+
+@pytest.mark.parametrize(
+    "text", ['k:f { printf("x"); }', 'k:f /pid/ { @[pid] = count(); printf("x") }']
+)
+def test_which_container_a_task_is_of_is_asked_once_a_probe(text: str) -> None:
+    assert limited(text).text.count("@_scope[(uint64)cgroup]") == 1
 
 
 def test_line_ends_of_two_characters_become_one() -> None:

@@ -43,6 +43,37 @@ def test_probes_that_fire_in_a_task_get_a_predicate(text: str, expected: str) ->
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
+        ("k:f{}", "k:f {ASKED && M) {} }"),
+        ("k:f {}", "k:f  {ASKED && M) {} }"),
+        ("k:f /pid/{x}", "k:f {ASKED && M && (((pid)) != 0)){x} }"),
+        ("k:f / 1 // c\n/ {}", "k:f {ASKED && M && ((( 1 // c\n)) != 0)) {} }"),
+        ("i:s:1 /x/ {} END {}",) * 2,
+    ],
+)
+def test_where_foreign_tasks_are_known_all_of_a_probe_is_asked_once(
+    text: str, expected: str
+) -> None:
+    limit = Scope("@s", "$c", ("cg", "ns"), has_foreign=True)
+    asked = " $c = @s[cg]; if ($c == 0) { $c = @s[ns]; } if (($c & 0xffffffff)"
+    assert limited(text, limit) == expected.replace("ASKED && M", asked) + ADDED
+
+
+def test_a_foreign_task_is_no_container_and_no_container_is_foreign() -> None:
+    # As the program's condition has it, whether its values have a sign or not.
+    assert scope.FOREIGN & 0xFFFFFFFF == 0
+    assert scope.FOREIGN != 0
+
+
+def test_only_by_the_unified_hierarchy_foreign_tasks_are_known() -> None:
+    program = syntax.parse("k:f {}")
+    assert scope.by_namespace(program, scope.CGROUP2).has_foreign
+    assert not scope.by_namespace(program, scope.cgroup1(1)).has_foreign
+    assert not scope.by_namespace(program).has_foreign
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
         ("k:f {}", "k:f  /@s[ns]/ {}" + ADDED),
         ("BEGIN {} BEGIN {}", f"BEGIN {{{MADE}}} BEGIN {{}}"),
         ("begin{ }", f"begin{{{MADE} }}"),

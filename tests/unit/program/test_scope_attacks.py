@@ -9,13 +9,13 @@ from hypothesis import given, settings
 
 from kubectl_trace.program import prepare, scope, syntax
 from kubectl_trace.program.rewrite import Rewritten
-from kubectl_trace.program.tokens import ProgramError, matching
+from kubectl_trace.program.tokens import Group, ProgramError, matching, tree
 from tests.unit.program.programs import near_programs, programs
 
 
-def limited(text: str) -> str:
+def limited(text: str, cgroup: str = "") -> str:
     source = Rewritten.of(text)
-    return prepare.limited(source, scope.by_namespace(syntax.parse(text))).text
+    return prepare.limited(source, scope.by_namespace(syntax.parse(text), cgroup)).text
 
 
 def is_guarded(text: str, condition: str) -> bool:
@@ -43,6 +43,39 @@ def is_guarded(text: str, condition: str) -> bool:
     return True
 
 
+def is_guarded_inside(text: str, limit: scope.Scope) -> bool:
+    """The same where the scope has foreign tasks: whether all of a probe is in its `if`."""
+    program = syntax.parse(text)
+    for probe in program.probes:
+        if not scope.in_tasks(probe):
+            continue
+        start = f"{{ {limit.container(probe)} if ("
+        if probe.predicate or not text.startswith(start, probe.block.start):
+            return False
+        (whole,) = tree(text, probe.block)
+        assert isinstance(whole, Group)
+        *_, condition, body = [
+            each
+            for each in whole.children
+            if isinstance(each, Group) or each.kind not in ("space", "comment")
+        ]
+        if not (isinstance(body, Group) and body.bracket == "{"):
+            return False
+        inside = probe.block.start + len(start)
+        if not isinstance(condition, Group) or condition.start != inside - 1:
+            return False
+        rest = text[inside + len(limit.is_member) : condition.end - 1]
+        if not text.startswith(limit.is_member, inside) or (
+            rest
+            and not (
+                rest.startswith(" && (")
+                and matching(text, condition.end - 1 - len(rest) + len(" && ")) == condition.end - 1
+            )
+        ):
+            return False
+    return True
+
+
 @settings(max_examples=300, deadline=None)
 @given(near_programs() | programs())
 def test_whatever_the_program_the_scope_decides_first(text: str) -> None:
@@ -54,6 +87,8 @@ def test_whatever_the_program_the_scope_decides_first(text: str) -> None:
         return
     (probe, *_) = program.probes
     assert is_guarded(result, limit.condition(probe))
+    limit = scope.by_namespace(program, scope.CGROUP2)
+    assert is_guarded_inside(limited(text, scope.CGROUP2), limit)
     assert limit.map not in re.findall(r"@\w*", text)
 
 
@@ -73,8 +108,11 @@ def test_whatever_the_program_the_scope_decides_first(text: str) -> None:
 )
 def test_no_predicate_is_stronger_than_the_scope(predicate: str) -> None:
     text = f"kprobe:f /{predicate}/ {{ @ = count(); }}"
-    condition = scope.by_namespace(syntax.parse(text)).condition(syntax.parse(text).probes[0])
+    program = syntax.parse(text)
+    condition = scope.by_namespace(program).condition(program.probes[0])
     assert is_guarded(limited(text), condition)
+    limit = scope.by_namespace(program, scope.CGROUP2)
+    assert is_guarded_inside(limited(text, scope.CGROUP2), limit)
 
 
 @pytest.mark.parametrize(
@@ -211,3 +249,19 @@ def test_no_file_of_the_node_comes_into_a_program(text: str) -> None:
 )
 def test_headers_of_the_system_can_be_included(text: str) -> None:
     limited(f"{text} kprobe:f {{ }}")
+
+
+def test_a_probe_that_leaves_its_if_is_noticed() -> None:
+    limit = scope.by_namespace(syntax.parse("k:f {}"), scope.CGROUP2)
+    head = f"k:f {{ {limit.container(syntax.parse('k:f {}').probes[0])} if "
+    good = f"{head}({limit.is_member}) {{ }} }}"
+    assert is_guarded_inside(good, limit)
+    for bad in (
+        f"{head}({limit.is_member}) {{ }} x }}",
+        f"{head}({limit.is_member}) {{ }} else {{ x }} }}",
+        f"{head}({limit.is_member} || (1)) {{ }} }}",
+        f"{head}({limit.is_member} && (1) || (1)) {{ }} }}",
+        good.replace(" if ", " x; if "),
+        "k:f { }",
+    ):
+        assert not is_guarded_inside(bad, limit), bad

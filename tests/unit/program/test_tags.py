@@ -38,6 +38,13 @@ def test_printfs_are_tagged(text: str, expected: str) -> None:
     assert tagged(text) == expected
 
 
+def test_where_foreign_tasks_are_known_the_container_is_asked_for_before() -> None:
+    scope = Scope("@s", "$c", ("cg", "ns"), has_foreign=True)
+    text = 'k:f { printf("x"); }'
+    edited = Rewritten.of(text).edit(tags.tag(syntax.parse(text), scope)).text
+    assert edited == r'k:f { printf("~%lu~x", $c); }'
+
+
 @given(st.integers(0, 2**64 - 1), st.text())
 def test_a_tag_comes_off_again(number: int, text: str) -> None:
     assert tags.untag(f"~{number}~{text}") == (number, text)

@@ -5,6 +5,7 @@ Real containers, cgroups and maps are in the end-to-end tests.
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import subprocess
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from kubectl_trace.runner import members, processes
+from kubectl_trace.program.scope import FOREIGN
+from kubectl_trace.runner import foreign, members, processes
 from kubectl_trace.runner.bpfmap import Map
 from kubectl_trace.runner.cgroups import Hierarchy
 from kubectl_trace.runner.members import Members
@@ -35,10 +37,16 @@ class FakeMap(Map):
 
     def __init__(self) -> None:
         super().__init__(-1, 8, 8)
-        object.__setattr__(self, "content", {})
+        self.__dict__.update(content={}, room=4096)
         self.content: dict[int, int]
+        self.room: int
+
+    def __setattr__(self, name: str, value: object) -> None:
+        self.__dict__[name] = value
 
     def set(self, key: int, value: int) -> None:
+        if key not in self.content and len(self.content) >= self.room:
+            raise OSError(errno.E2BIG, "full")
         self.content[key] = value
 
     def remove(self, key: int) -> None:
@@ -222,6 +230,74 @@ def test_a_pod_that_is_announced_before_its_container_runs_joins_when_it_does(no
     scope.set_containers([APP, msgspec.structs.replace(other, container_id="c" * 64)])
     scope.tick()
     assert scope_map.content[number(cgroup)] == 2
+
+
+@pytest.fixture
+def harmless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The processes that stand for containers' are ours: let them seem to be kept out."""
+    monkeypatch.setattr(foreign, "_is_kept_out", lambda task, target: True)
+    monkeypatch.setattr(foreign, "_AT_ONCE", 60.0)
+
+
+@pytest.mark.usefixtures("harmless")
+def test_other_containers_are_marked_and_one_that_joins_is_in_scope(node: Node) -> None:
+    app, sidecar = node.start(APP.container_id, "app"), node.start(SIDECAR.container_id, "sidecar")
+    scope, scope_map = node.members(APP), FakeMap()
+    scope.use(scope_map)
+    assert scope_map.content == {number(app): 1}
+    scope.tick()
+    assert scope_map.content == {number(app): 1, number(sidecar): FOREIGN}
+    scope.set_containers([APP, SIDECAR])
+    tick_until(scope, lambda: scope_map.content == {number(app): 1, number(sidecar): 2})
+    scope.set_containers([APP])
+    scope.tick()
+    assert scope_map.content == {number(app): 1}
+
+
+@pytest.mark.usefixtures("harmless")
+def test_a_container_that_is_started_anew_is_never_foreign(node: Node) -> None:
+    app = node.start(APP.container_id, "app")
+    node.start(SIDECAR.container_id, "sidecar")
+    scope, scope_map = node.members(APP), FakeMap()
+    scope.use(scope_map)
+    scope.tick()
+    seen = set()
+    node.end(app)
+    again = node.start("c" * 64, "app")
+
+    def is_in() -> bool:
+        scope.look_soon()
+        seen.add(scope_map.content.get(number(again), 0))
+        return scope_map.content.get(number(again)) == 1
+
+    tick_until(scope, is_in)
+    assert FOREIGN not in seen
+
+
+@pytest.mark.usefixtures("harmless")
+@pytest.mark.parametrize("how", ["full", "namespace", "by cgroup v1", "by task"])
+def test_where_marks_could_hurt_there_are_none(
+    node: Node, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = node.start(APP.container_id, "app")
+    node.start(SIDECAR.container_id, "sidecar")
+    if how == "by cgroup v1":
+        node.hierarchy = Hierarchy(node.hierarchy.root, "another expression")
+    scope, scope_map = node.members(APP, by_task=how == "by task"), FakeMap()
+    scope.use(scope_map)
+    if how == "namespace":
+        (instance,) = scope._instances.values()
+        monkeypatch.setattr(type(instance), "namespaces", {1: os.open("/dev/null", os.O_RDONLY)})
+    if how == "full":
+        scope.tick()
+        assert len(scope_map.content) == 2
+        scope_map.room = 2
+        inner = app / "inner"
+        inner.mkdir()
+        tick_until(scope, lambda: number(inner) in scope_map.content)
+        assert scope_map.content == {number(app): 1, number(inner): 1}
+    scope.tick()
+    assert FOREIGN not in scope_map.content.values()
 
 
 def test_by_task_the_containers_threads_are_in_scope(node: Node) -> None:

@@ -25,6 +25,11 @@ EXE = os.path.realpath(sys.executable)
 OWN = f"/proc/{os.getpid()}/root{EXE}"
 
 
+@pytest.fixture(autouse=True)
+def functions_begin_as_they_do_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plan, "_behind", lambda file, function: 0)
+
+
 def trace(program: str, *parameters: str) -> Trace:
     return Trace(id="1", program=program, program_name="mine.bt", parameters=parameters)
 
@@ -271,3 +276,72 @@ def test_without_merging_a_program_for_all_tasks_is_not_changed() -> None:
 def test_a_print_that_can_not_be_merged_is_refused_with_its_place() -> None:
     with pytest.raises(RefusedError, match=r"^mine\.bt:1:14: here print\(@a\) is part"):
         merged("k:f { print((@a)); }")
+
+
+@pytest.mark.parametrize("release", ["0.23.2", "0.27.1", ""])
+def test_a_uprobe_is_behind_the_bytes_that_do_nothing_and_keeps_its_name(
+    monkeypatch: pytest.MonkeyPatch, release: str
+) -> None:
+    monkeypatch.setattr(plan, "_behind", lambda file, function: 4 if function == "main" else 0)
+    text = f"uprobe:{EXE}:main, uprobe:{EXE}:other, uprobe:{EXE}:main+8 {{ @ = count(); }}"
+    chosen = plan.prepared(trace(text), [os.getpid()], release=release).unlimited()
+    assert chosen.program.text.startswith(
+        f"uprobe:{OWN}:main+4, uprobe:{OWN}:other, uprobe:{OWN}:main+8 {{"
+    )
+    shown = [point.shown for point in chosen.points]
+    assert shown == [f"uprobe:{EXE}:{name}" for name in ("main", "other", "main+8")]
+
+
+@pytest.mark.parametrize(
+    ("program", "release"),
+    [
+        ("uprobe:EXE:main { }", "0.17.0"),
+        ("uprobe:EXE:main { @[ustack] = count(); }", "0.23.2"),
+        ("uprobe:EXE:main { printf(probe); }", "0.23.2"),
+        ('uprobe:EXE:main / reg("ip") / { }', "0.23.2"),
+        ("uprobe:EXE:mai* { }", "0.23.2"),
+        ("uprobe:EXE:16 { }", "0.23.2"),
+        ("uretprobe:EXE:main { }", "0.23.2"),
+        ("#define P probe\nuprobe:EXE:main { print(P); }", "0.23.2"),
+    ],
+)
+def test_a_probe_whose_place_could_be_told_stays_where_it_is(
+    monkeypatch: pytest.MonkeyPatch, program: str, release: str
+) -> None:
+    monkeypatch.setattr(plan, "_behind", lambda file, function: 4)
+    text = program.replace("EXE", EXE)
+    found = plan.prepared(trace(text), [os.getpid()], release=release).program.text
+    assert "+4" not in found
+
+
+def test_files_whose_functions_begin_in_different_ways_are_attached_to_at_their_start(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    answers = iter((4, 0))
+    monkeypatch.setattr(plan, "_behind", lambda file, function: next(answers))
+    monkeypatch.setattr(
+        plan, "_files", lambda name, pids: [files.on_node(EXE), files.on_node("/bin/sh")]
+    )
+    found = plan.prepared(trace(f"uprobe:{EXE}:main {{ }}"), [os.getpid()]).program.text
+    assert "+4" not in found
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler")
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="of amd64")
+def test_what_a_function_begins_with_is_read_from_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    source = tmp_path / "a.c"
+    source.write_text(
+        'asm(".globl marked, plain, far\\n.type marked,@function\\n.type plain,@function\\n"\n'
+        '    "marked: endbr64; push %r12; pop %r12; ret\\n.size marked,.-marked\\n"\n'
+        '    "plain: endbr64; mov %rdi,%rax; ret; nop\\n.size plain,.-plain\\n");\n'
+        "int main(void) { return 0; }\n"
+    )
+    subprocess.run(["gcc", "-o", tmp_path / "a", source], check=True)
+    file = files.on_node(str(tmp_path / "a"))
+    assert plan._behind(file, "marked") == 4
+    assert plan._behind(file, "plain") == 0
+    assert plan._behind(file, "missing") == 0
+    assert plan._behind(files.on_node("/etc/passwd"), "marked") == 0

@@ -6,8 +6,7 @@ Go 1.2 to 1.27. Format: as header.py and table.py.
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from kubectl_trace.binary import elf
 from kubectl_trace.binary.golang import image as images
@@ -22,8 +21,8 @@ _LONGEST_VARINT = 5
 _NO_FILE = 0xFFFFFFFF
 
 
-@dataclass(frozen=True, slots=True)
-class GoFunction:
+# A tuple, as symbols.Symbol: a large program has 140,000.
+class GoFunction(NamedTuple):
     """A function: its address before any relocation of the whole, its size in bytes.
 
     The size reaches to the next function: padding is part of it. Instances of a generic function
@@ -56,10 +55,10 @@ class FunctionTable:
         Args:
             matching: Whether a function of that name is wanted; all are where it is None.
         """
-        entries = self._table.entries.tolist()
+        text, entries = self._table.text, self._table.entries.tolist()
         for name, start, end in zip(self._table.all_names(), entries, entries[1:], strict=False):
             if matching is None or matching(name):
-                yield self._made(name, start, end)
+                yield _made(name, text + start, text + end)
 
     def every(self, name: str) -> list[GoFunction]:
         """The functions of this name, by address: several where it is generic.
@@ -131,18 +130,20 @@ class FunctionTable:
         return path.partition(b"\0")[0].decode("utf-8", "replace"), line
 
     def _function(self, index: int, name: bytes) -> GoFunction:
-        return self._made(name, self._table.entries[index], self._table.entries[index + 1])
-
-    def _made(self, name: bytes, start: int, end: int) -> GoFunction:
-        if end < start:
-            raise elf.MalformedError("the functions are not in order")
-        return GoFunction(name.decode("utf-8", "replace"), self._table.text + start, end - start)
+        text, entries = self._table.text, self._table.entries
+        return _made(name, text + entries[index], text + entries[index + 1])
 
     def _first_value(self, place: int) -> int:
         """The value that a table by address has for the function's first address."""
         header = self._table.header
         at = header.address + header.values_at + place
         return values.first(self._table.image.at(at, _LONGEST_VARINT))
+
+
+def _made(name: bytes, start: int, end: int) -> GoFunction:
+    if end < start:
+        raise elf.MalformedError("the functions are not in order")
+    return GoFunction(name.decode("utf-8", "replace"), start, end - start)
 
 
 def _encoded(name: str) -> bytes:
