@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.cli.arguments import complain, note, verb_parser
@@ -14,6 +13,7 @@ from kubectl_trace.results.terminal import escape, escape_json
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from kubectl_trace.cli.arguments import Parser
     from kubectl_trace.cli.cluster import Cluster
@@ -139,6 +139,8 @@ def _print_objects(arguments: argparse.Namespace, found: Sequence[Found]) -> Non
 
 
 def _row(found: Found) -> dict[str, str]:
+    from datetime import UTC, datetime
+
     from kubectl_trace.kube import audit
 
     summary = _summary(found)
@@ -204,6 +206,8 @@ def _part(part: Part) -> dict[str, Any]:
 
 def age(created: str, now: datetime) -> str:
     """The time since an RFC 3339 moment as kubectl writes ages: `45s`, `3m20s`, `5h`, `12d`."""
+    from datetime import datetime
+
     seconds = max(0, int((now - datetime.fromisoformat(created)).total_seconds()))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 120:
