@@ -6,10 +6,10 @@ import argparse
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import UsageError
 
+TYPE_CHECKING = False  # typing itself would be a tenth of a short verb's time
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn

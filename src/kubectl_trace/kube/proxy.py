@@ -41,7 +41,8 @@ _STOP = '{"type":"stop"}'
 """`trace.Stop` as JSON."""
 
 _GARBAGE = {"GOGC": "400"}
-"""Of the 60 ms that kubectl needs to start, Go collects garbage in 10 unless told to wait for more."""
+"""Of the 60 ms that kubectl needs to start, Go collects garbage in 10, unless told to wait for more
+garbage."""
 
 _LAST = 5.0  # seconds for kubectl to end
 
