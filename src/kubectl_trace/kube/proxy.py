@@ -24,6 +24,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
+from kubectl_trace import executable
 from kubectl_trace.errors import ForbiddenError, TraceError
 
 if TYPE_CHECKING:
@@ -236,11 +237,10 @@ def kubectl() -> str:
     Raises:
         TraceError: there is none on PATH.
     """
-    for folder in os.get_exec_path():
-        path = os.path.join(folder, "kubectl")
-        if os.access(path, os.X_OK) and os.path.isfile(path):
-            return path
-    raise TraceError("kubectl is not on PATH; kubectl trace reaches the cluster through it")
+    path = executable.find("kubectl")
+    if path is None:
+        raise TraceError("kubectl is not on PATH; kubectl trace reaches the cluster through it")
+    return path
 
 
 def _failure(said: str) -> TraceError:

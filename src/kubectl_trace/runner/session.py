@@ -9,7 +9,6 @@ import itertools
 import os
 import resource
 import time
-import traceback
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,6 +76,8 @@ def run(description: bytes, *, stdout: int, stdin: int) -> int:
     except TraceError as error:
         summary = Summary(exit=int(error.code), reason="not started", message=str(error))
     except Exception as error:
+        import traceback
+
         writer.add("stderr", traceback.format_exc())
         message = f"the runner itself failed: {error!r}"
         summary = Summary(exit=Exit.FAILED, reason="failed", message=message)
