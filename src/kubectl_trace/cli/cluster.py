@@ -29,6 +29,7 @@ class Cluster:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._proxy = Proxy(arguments.connection_flags, note)
+        self._owns = False
 
     def __enter__(self) -> Cluster:
         return self
@@ -39,7 +40,7 @@ class Cluster:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._proxy.close()
+        self._proxy.close(wait=self._owns)
 
     @cached_property
     def client(self) -> Client:
@@ -50,6 +51,7 @@ class Cluster:
 
     def own(self, namespace: str, pod: str) -> None:
         """This runner is to be stopped if this command is killed."""
+        self._owns = True
         self._proxy.own(namespace, pod)
 
     @property

@@ -47,6 +47,8 @@ garbage."""
 
 _LAST = 5.0  # seconds for kubectl to end
 
+_LOOK_AGAIN = 0.001  # seconds between two looks whether it listens
+
 _YOUNG = 60.0  # seconds in which a proxy must have begun to listen
 
 _KEPT_LINES = 50
@@ -138,13 +140,18 @@ class Proxy:
         """This runner is to be stopped if we end without having closed this."""
         self._tell(f"{namespace}/{pod}")
 
-    def close(self) -> None:
-        """Ends kubectl and removes the socket's folder; again: nothing."""
+    def close(self, *, wait: bool = True) -> None:
+        """Ends kubectl and removes the socket's folder; again: nothing.
+
+        `wait`: until that is done, some 10 ms. It is done without us, too.
+        """
         assert self._guard.stdin is not None
         if self._guard.stdin.closed:
             return
         self._tell("bye")
         self._guard.stdin.close()
+        if not wait:
+            return
         assert self._guard.stdout is not None
         # Popen.wait with a time-out would look in ever longer intervals.
         if select.select([self._guard.stdout], [], [], _LAST)[0]:
@@ -161,7 +168,7 @@ class Proxy:
         while time.monotonic() < end and self._stderr_reader.is_alive():
             if self._listens():
                 return
-            self._stderr_reader.join(0.005)
+            self._stderr_reader.join(_LOOK_AGAIN)
         self.close()
         raise _failure("\n".join(self._said))
 
