@@ -27,6 +27,10 @@ MODULES = (
     "foreign_noise",
     "call_cost",
     "function_lookup",
+    "start_up",
+    "first_event",
+    "after_ctrl_c",
+    "runner_size",
 )
 """Each has a function `rows`."""
 

@@ -1,4 +1,4 @@
-"""When the first event of a new trace is on the user's screen, and whether BEGIN's output is, too."""
+"""When a new trace's first event is on the screen, and whether BEGIN's output is there, too."""
 
 from __future__ import annotations
 
