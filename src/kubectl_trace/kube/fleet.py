@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import NotFoundError, StartError, TraceError
+from kubectl_trace.kube import early, traces
 from kubectl_trace.kube import job as jobs
-from kubectl_trace.kube import traces
 from kubectl_trace.kube.client import UnavailableError
 from kubectl_trace.kube.stream import RunnerStream
 from kubectl_trace.kube.watch import pod_changes
@@ -195,6 +195,7 @@ class Fleet:
                 sink=self._sink,
                 on_start=self._own,
                 on_end=self._on_end,
+                early=self._launching <= early.AT_MOST,
             )
         stream.start()
         return stream
