@@ -90,8 +90,7 @@ class Fleet:
     def start(self, sink: Sink) -> None:
         """Begins to follow; events go to the sink from now on."""
         self._sink = sink
-        # What the control channels need is imported while the pods start: hello comes at once.
-        for work in (self._watch_pods, self._watch_job_events, _prepare_control, self._launch):
+        for work in (self._watch_pods, self._watch_job_events, self._launch):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 
     def _launch(self) -> None:
@@ -210,6 +209,7 @@ class Fleet:
             self._creating[stream.name] = False
             create(placement)
             self.say(f"trace {self._id} created")
+            _prepare_control()
             if stream.ended and stream.is_worthless:
                 self._take_back(stream)  # it was given up meanwhile
         except TraceError as error:
@@ -304,4 +304,5 @@ def _job_of(pod: Object) -> str:
 
 
 def _prepare_control() -> None:
+    """What the control channels need is imported while the pods start: hello comes at once."""
     import websockets.sync.client  # noqa: F401
