@@ -83,13 +83,16 @@ class EarlyOutput:
 
     def close(self) -> None:
         """Ends the reading: once it returns, nothing more is given."""
+        self.stop()
+        self._thread.join()
+
+    def stop(self) -> None:
+        """Ends the reading soon."""
         self._closed.set()
         if (connection := self._socket) is not None:
             # Without the closing handshake, for which the kubelet takes its time.
             with contextlib.suppress(OSError):
                 connection.socket.shutdown(socket.SHUT_RDWR)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
 
     def _run(self) -> None:
         end = time.monotonic() + _PATIENCE

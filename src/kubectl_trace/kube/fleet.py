@@ -130,8 +130,9 @@ class Fleet:
                 return
             self._launching += len(runners)
             self._pool = self._pool or ThreadPoolExecutor(AT_ONCE, "launch")
+        is_early = len(self._streams) + len(runners) <= early.AT_MOST
         for name, placement in runners.items():
-            stream = self._add(name, placement.node, placement.containers)
+            stream = self._add(name, placement.node, placement.containers, is_early=is_early)
             self._sink(Progress(placement.node, "creating"))
             with self._lock:
                 if not self._finished:
@@ -178,7 +179,14 @@ class Fleet:
         stream.close()
         return self._take_back(stream) if self._owned and stream.is_worthless else ""
 
-    def _add(self, name: str, node: str, containers: tuple[Container, ...] = ()) -> RunnerStream:
+    def _add(
+        self,
+        name: str,
+        node: str,
+        containers: tuple[Container, ...] = (),
+        *,
+        is_early: bool = False,
+    ) -> RunnerStream:
         with self._lock:
             if name in self._streams:
                 return self._streams[name]
@@ -194,7 +202,7 @@ class Fleet:
                 sink=self._sink,
                 on_start=self._own,
                 on_end=self._on_end,
-                early=self._launching <= early.AT_MOST,
+                early=is_early,
             )
         stream.start()
         return stream

@@ -41,6 +41,7 @@ _HOPELESS = {
     "RunContainerError",
     "CrashLoopBackOff",
 }
+_LOOK_AGAIN = 0.2  # seconds
 _FIRST_DELAY = 0.1  # seconds before a log that broke off is read again; doubled each time
 
 
@@ -189,7 +190,7 @@ class RunnerStream:
         self._closed = True
         self._has_log.set()
         if self._early is not None:
-            self._early.close()
+            self._early.stop()
         if self._stream is not None:
             self._stream.close()
 
@@ -332,13 +333,15 @@ class RunnerStream:
         """Reads what there is before the log, once it can be that there is something."""
         if traces.runner_state(pod).keys() & {"running", "terminated"}:
             self._has_log.set()
-        elif self._wants_early and self._early is None and pod["spec"].get("nodeName"):
+        elif self._wants_early and self._early is None and pod.get("spec", {}).get("nodeName"):
             name = pod["metadata"]["name"]
             self._early = EarlyOutput(self._client, self._namespace, name, self._take_early)
 
     def _take_early(self, lines: bytes) -> None:
         self._states.put(_Speaks())
-        self._started.wait()
+        while not self._started.wait(_LOOK_AGAIN):
+            if self._closed or self.ended:
+                return
         if records := self._reader.feed(lines):
             self._sink(Records(self.node, records))
         if self._reader.ended:
