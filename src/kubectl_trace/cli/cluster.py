@@ -6,12 +6,12 @@ import os
 import re
 import subprocess
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from kubectl_trace.cli.arguments import note
 from kubectl_trace.errors import UsageError
 from kubectl_trace.kube.proxy import Proxy, kubectl
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.cli.arguments import complain, note, verb_parser
 from kubectl_trace.errors import Exit, TraceError, UsageError
-from kubectl_trace.results.terminal import escape, escape_json
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
     from datetime import datetime
+    from typing import Any
 
     from kubectl_trace.cli.arguments import Parser
     from kubectl_trace.cli.cluster import Cluster
@@ -121,6 +121,8 @@ def _print(arguments: argparse.Namespace, found: Sequence[Found], *, head: bool)
 
 
 def _one_line(cell: str) -> str:
+    from kubectl_trace.results.terminal import escape
+
     return escape(cell.replace("\n", "\\n").replace("\t", "\\t"))
 
 
@@ -133,6 +135,8 @@ def _print_objects(arguments: argparse.Namespace, found: Sequence[Found]) -> Non
         print(yaml.safe_dump(listed, sort_keys=False), end="")
     else:
         import msgspec
+
+        from kubectl_trace.results.terminal import escape_json
 
         text = msgspec.json.format(msgspec.json.encode(listed), indent=4).decode()
         print(escape_json(text) if sys.stdout.isatty() else text)

@@ -22,11 +22,11 @@ import subprocess
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING
 
 from kubectl_trace import executable
 from kubectl_trace.errors import ForbiddenError, TraceError
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
