@@ -106,15 +106,25 @@ class Proxy:
         folder = os.path.join(_temporary(), _FOLDERS + os.urandom(8).hex())
         os.mkdir(folder, 0o700)
         self._path = os.path.join(folder, _SOCKET)
-        self._guard = subprocess.Popen(
-            [*("/bin/sh", "-c", _GUARD, "kubectl-trace"), binary, folder, _STOP, *connection_flags],
-            env={**_GARBAGE, **os.environ},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,  # closed when the shell ends
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+        try:
+            self._guard = subprocess.Popen(
+                [
+                    *("/bin/sh", "-c", _GUARD, "kubectl-trace"),
+                    binary,
+                    folder,
+                    _STOP,
+                    *connection_flags,
+                ],
+                env={**_GARBAGE, **os.environ},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,  # closed when the shell ends
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError:
+            os.rmdir(folder)
+            raise
         self._ready = False
         self._say = say
         self._said: deque[str] = deque(maxlen=_KEPT_LINES)

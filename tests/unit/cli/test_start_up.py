@@ -94,11 +94,16 @@ print('\\n'.join(started[0][1]))
     ],
 )
 def test_kubectl_is_started_before_what_is_only_needed_after_it(
-    words: tuple[str, ...], late: tuple[str, ...]
+    words: tuple[str, ...], late: tuple[str, ...], tmp_path: Path
 ) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", RECORDING, *words], capture_output=True, text=True, check=True
+        [sys.executable, "-c", RECORDING, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
     )
+    assert list(tmp_path.iterdir()) == [], "what can't be started leaves no folder"
     before = set(done.stdout.split())
     assert "kubectl_trace.kube.proxy" in before
     assert not before.intersection(("shutil", "socket", "tempfile", "yaml", *late))
