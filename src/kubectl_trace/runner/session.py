@@ -285,6 +285,7 @@ def _tried(prepared: _Prepared, known: Policy, binary: str, release: str, means:
                 grace=trace.grace,
                 control_fd=means.stdin,
                 overhead=Overhead(means.statistics, attempt.plan.points, writer),
+                may_be_deaf=bpftrace.is_before(release, 23),
             )
             summary = supervisor.run()
             _tell_losses(writer, supervisor.lost_texts, attempt)
