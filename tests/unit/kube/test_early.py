@@ -6,7 +6,7 @@ import itertools
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosedOK
 
@@ -25,6 +25,7 @@ def lines(*numbers: int) -> bytes:
     return b"".join(encode(Record(number, 1.0, "printf", "text")) + b"\n" for number in numbers)
 
 
+@settings(deadline=None)
 @given(st.integers(0, 8), st.lists(st.integers(0, 700), max_size=6))
 def test_a_stream_comes_whole_however_it_is_cut(count: int, cuts: list[int]) -> None:
     stream = lines(*range(count))

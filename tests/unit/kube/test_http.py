@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
 
 
+@settings(deadline=None)
 @given(TEXT, st.dictionaries(TEXT.filter(bool), TEXT.filter(bool), max_size=4))
 def test_a_target_means_what_it_was_made_of(path: str, query: dict[str, str]) -> None:
     made = http.target(f"/{path}", query)
