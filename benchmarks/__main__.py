@@ -29,6 +29,10 @@ MODULES = (
     "nginx_throughput",
     "call_cost",
     "function_lookup",
+    "start_up",
+    "first_event",
+    "after_ctrl_c",
+    "runner_size",
 )
 """Each has a function `rows`."""
 

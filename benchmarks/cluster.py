@@ -61,15 +61,22 @@ def pods(commands: Mapping[str, Sequence[str]], image: str = _IMAGE) -> Iterator
             given=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}),
         )
         kubectl("wait", "--for=condition=ready", *names, f"--timeout={_TIMEOUT:.0f}s")
-        yield {name: _container_id(kubectl("get", "pod", name, "-o", "json")) for name in commands}
+        pods = {name: json.loads(kubectl("get", "pod", name, "-o", "json")) for name in commands}
+        yield {name: container_of(pod) for name, pod in pods.items()}
     finally:
         kubectl(*remove)
 
 
 def runner_of(trace_id: str) -> str:
     """The container ID of the trace's runner."""
+    return container_of(pod_of(trace_id))
+
+
+def pod_of(trace_id: str) -> dict[str, Any]:
+    """The pod of the trace's runner."""
     found = json.loads(kubectl("get", "pods", "-l", f"{_TRACE_LABEL}={trace_id}", "-o", "json"))
-    return _container_id(json.dumps(found["items"][0]))
+    pod: dict[str, Any] = found["items"][0]
+    return pod
 
 
 def delete_trace(trace_id: str) -> None:
@@ -111,6 +118,7 @@ def _pod(name: str, image: str, command: Sequence[str], node: str) -> dict[str, 
     }
 
 
-def _container_id(pod: str) -> str:
-    found: str = json.loads(pod)["status"]["containerStatuses"][0]["containerID"]
+def container_of(pod: dict[str, Any]) -> str:
+    """The ID of a pod's one container."""
+    found: str = pod["status"]["containerStatuses"][0]["containerID"]
     return found.partition("://")[2]

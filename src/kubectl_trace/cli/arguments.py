@@ -6,10 +6,10 @@ import argparse
 import os
 import re
 import sys
-from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import UsageError
 
+TYPE_CHECKING = False  # typing itself would be a tenth of a short verb's time
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any, NoReturn
@@ -56,6 +56,24 @@ class Parser(argparse.ArgumentParser):
         raise UsageError(f"{message}\nSee '{self.prog} --help' for usage.")
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """argparse's own, but that would import shutil, and with it three compressors, for the width."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """The terminal's width, by the rules of shutil.get_terminal_size."""
+    said = os.environ.get("COLUMNS", "")
+    if said.isdecimal() and int(said) > 0:
+        return int(said)
+    try:
+        return os.get_terminal_size(sys.__stdout__.fileno()).columns or 80  # type: ignore[union-attr]
+    except (AttributeError, ValueError, OSError):
+        return 80
+
+
 def verb_parser(
     verb: str, description: str, examples: str, usage: str, *, connection: bool = True
 ) -> Parser:
@@ -65,7 +83,7 @@ def verb_parser(
         usage=f"kubectl trace {verb} {usage}",
         description=description,
         epilog="Examples:\n" + examples,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=_HelpFormatter,
         allow_abbrev=False,
     )
     if connection:

@@ -115,9 +115,9 @@ def run(arguments: argparse.Namespace) -> int:
         tracing.trace(arguments, targets, scope=True, attached=True), calls=wanted
     )
     if not arguments.max or wanted.show != "calls":
-        return tracing.begin(arguments, targets, trace)
+        return tracing.begin(arguments, targets, lambda: trace)
     return tracing.begin(
-        arguments, targets, trace, lambda inner, stop: _Most(inner, arguments.max, stop)
+        arguments, targets, lambda: trace, lambda inner, stop: _Most(inner, arguments.max, stop)
     )
 
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.cli.arguments import note
 from kubectl_trace.errors import UsageError
 from kubectl_trace.kube.proxy import Proxy, kubectl
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
     from types import TracebackType
 
     from kubectl_trace.kube.client import Client
+    from kubectl_trace.kube.context import Context
 
 _IN_CLUSTER_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
@@ -26,13 +29,7 @@ class Cluster:
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
         self._proxy = Proxy(arguments.connection_flags, note)
-        self._config = subprocess.Popen(
-            [kubectl(), *arguments.connection_flags, "config", "view", "--minify", "--output=json"],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
+        self._owns = False
 
     def __enter__(self) -> Cluster:
         return self
@@ -43,9 +40,7 @@ class Cluster:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._proxy.close()
-        self._config.kill()
-        self._config.wait()
+        self._proxy.close(wait=self._owns)
 
     @cached_property
     def client(self) -> Client:
@@ -56,6 +51,7 @@ class Cluster:
 
     def own(self, namespace: str, pod: str) -> None:
         """This runner is to be stopped if this command is killed."""
+        self._owns = True
         self._proxy.own(namespace, pod)
 
     @property
@@ -66,7 +62,7 @@ class Cluster:
             if not re.fullmatch(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?", namespace):
                 raise UsageError(f"{namespace!r} is no name of a namespace")
             return namespace
-        return str(self._context.get("namespace") or _in_cluster_namespace() or "default")
+        return self._context.namespace or _in_cluster_namespace() or "default"
 
     @property
     def user(self) -> str:
@@ -74,18 +70,37 @@ class Cluster:
         for flag in self._arguments.connection_flags:
             if flag.startswith("--as="):
                 return str(flag.removeprefix("--as="))
-        return str(self._context.get("user") or "")
+        return self._context.user
 
     @cached_property
-    def _context(self) -> dict[str, Any]:
+    def _context(self) -> Context:
         """The current context; empty where there is no kubeconfig."""
-        import msgspec
+        from kubectl_trace.kube import context
 
-        output, _ = self._config.communicate()
-        if self._config.returncode != 0:
-            return {}
-        contexts = msgspec.json.decode(output).get("contexts") or [{}]
-        return dict(contexts[0].get("context") or {})
+        flags = self._arguments.connection_flags
+        file = context.plain_file(flags, os.environ)
+        return (context.read(file, flags) if file else None) or _asked(flags)
+
+
+def _asked(flags: Sequence[str]) -> Context:
+    """The current context as kubectl says it."""
+    import msgspec
+
+    from kubectl_trace.kube.context import Context
+
+    done = subprocess.run(
+        [kubectl(), *flags, "config", "view", "--minify", "--output=json"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        return Context()
+    contexts = msgspec.json.decode(done.stdout).get("contexts") or [{}]
+    context = contexts[0].get("context") or {}
+    return Context(context.get("namespace") or "", context.get("user") or "")
 
 
 def _in_cluster_namespace() -> str:

@@ -108,7 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     is_wide = arguments.output == "wide"
     arguments.output = "text"
     return tracing.begin(
-        arguments, targets, trace, lambda inner, stop: _Listing(listing, is_wide=is_wide)
+        arguments, targets, lambda: trace, lambda inner, stop: _Listing(listing, is_wide=is_wide)
     )
 
 
@@ -134,7 +134,7 @@ def _observe(
     )
     runtime = parsed[0].runtime
     return tracing.begin(
-        arguments, targets, trace, lambda inner, stop: _Observed(inner, listing, runtime)
+        arguments, targets, lambda: trace, lambda inner, stop: _Observed(inner, listing, runtime)
     )
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.cli.arguments import complain, note, verb_parser
 from kubectl_trace.errors import Exit, TraceError, UsageError
-from kubectl_trace.results.terminal import escape, escape_json
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
+    from typing import Any
 
     from kubectl_trace.cli.arguments import Parser
     from kubectl_trace.cli.cluster import Cluster
@@ -121,6 +121,8 @@ def _print(arguments: argparse.Namespace, found: Sequence[Found], *, head: bool)
 
 
 def _one_line(cell: str) -> str:
+    from kubectl_trace.results.terminal import escape
+
     return escape(cell.replace("\n", "\\n").replace("\t", "\\t"))
 
 
@@ -134,11 +136,15 @@ def _print_objects(arguments: argparse.Namespace, found: Sequence[Found]) -> Non
     else:
         import msgspec
 
+        from kubectl_trace.results.terminal import escape_json
+
         text = msgspec.json.format(msgspec.json.encode(listed), indent=4).decode()
         print(escape_json(text) if sys.stdout.isatty() else text)
 
 
 def _row(found: Found) -> dict[str, str]:
+    from datetime import UTC, datetime
+
     from kubectl_trace.kube import audit
 
     summary = _summary(found)
@@ -204,6 +210,8 @@ def _part(part: Part) -> dict[str, Any]:
 
 def age(created: str, now: datetime) -> str:
     """The time since an RFC 3339 moment as kubectl writes ages: `45s`, `3m20s`, `5h`, `12d`."""
+    from datetime import datetime
+
     seconds = max(0, int((now - datetime.fromisoformat(created)).total_seconds()))
     minutes, hours, days = seconds // 60, seconds // 3600, seconds // 86400
     if seconds < 120:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import io
 import sys
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from kubectl_trace.cli import arguments
 from kubectl_trace.errors import Exit, TraceError, UsageError
 
+TYPE_CHECKING = False  # typing itself would be a tenth of a short verb's time
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import ModuleType

@@ -94,7 +94,7 @@ def run(arguments: argparse.Namespace) -> int:
         follows=arguments.attach or arguments.explain or targets.is_local,
         has_scope=targets.has_scope and not arguments.no_scope,
     )
-    return tracing.begin(arguments, targets, _trace(arguments, targets))
+    return tracing.begin(arguments, targets, lambda: _trace(arguments, targets))
 
 
 def _check(arguments: argparse.Namespace, targets: Targets) -> None:

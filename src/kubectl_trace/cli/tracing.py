@@ -221,7 +221,7 @@ def trace(arguments: argparse.Namespace, targets: Targets, *, scope: bool, attac
 def begin(
     arguments: argparse.Namespace,
     targets: Targets,
-    trace: Trace,
+    make: Callable[[], Trace],
     wrap: Wrap | None = None,
 ) -> int:
     """Runs a trace in the cluster or on this machine; the exit code.
@@ -229,19 +229,23 @@ def begin(
     Args:
         arguments: The command line.
         targets: Where.
-        trace: What.
+        make: Makes what, while the connection to the cluster comes up.
         wrap: Makes the printer of its results another one; it is given what stops the trace.
 
     Raises:
         TraceError: it could not be started, or failed.
     """
-    _check_is_text(trace)
     if not targets.is_local:
         from kubectl_trace.cli.cluster import Cluster
-        from kubectl_trace.cli.launch import launch
 
         with Cluster(arguments) as cluster:
+            from kubectl_trace.cli.launch import launch
+
+            trace = make()
+            _check_is_text(trace)
             return launch(arguments, cluster, targets, trace, wrap)
+    trace = make()
+    _check_is_text(trace)
     if arguments.dry_run == "client":
         raise UsageError(f"{targets} creates no objects")
     from kubectl_trace.cli.follow import Interrupts, follow

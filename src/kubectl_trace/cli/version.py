@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kubectl_trace._version import __version__
 from kubectl_trace.cli.arguments import verb_parser
 from kubectl_trace.errors import Exit, TraceError
 from kubectl_trace.image import IMAGE
 
+TYPE_CHECKING = False  # typing itself would be a tenth of a short verb's time
 if TYPE_CHECKING:
     import argparse
 

@@ -6,7 +6,6 @@ annotations are read and exported by many; the number of parameters is told.
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -44,6 +43,8 @@ def what(trace: Trace) -> str:
 
 def digest(trace: Trace) -> str:
     """The SHA-256, in hexadecimal, of the program; of what makes one, its description's."""
+    import hashlib
+
     text = trace.program if trace.calls is None and trace.listing is None else what(trace)
     return hashlib.sha256(text.encode(errors="backslashreplace")).hexdigest()
 
@@ -91,6 +92,8 @@ def event(
         f"program sha256 {digest(trace)[:16]}: "
         f"{bounded(what(trace), _MOST_IN_MESSAGE)}"
     )
+    import hashlib
+
     mark = hashlib.sha256(f"{about['name']} {about['uid']}".encode()).hexdigest()[:8]
     return {
         "apiVersion": "v1",

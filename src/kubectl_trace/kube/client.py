@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import socket
 from typing import TYPE_CHECKING, Any, Protocol, cast
-from urllib.parse import quote, urlencode
 
 import msgspec
 
 from kubectl_trace.errors import ForbiddenError, NotFoundError, TraceError
+from kubectl_trace.kube import http
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -100,10 +99,10 @@ class Client:
         Raises:
             NotFoundError, ForbiddenError, TraceError: as the API server answers.
         """
-        connection, response = self._request("GET", path, query)
-        if response.status >= 300:
-            raise self._failure(connection, response)
-        return Stream(connection, response)
+        exchange = self._request("GET", path, query)
+        if exchange.status >= 300:
+            raise self._failure(exchange)
+        return Stream(exchange)
 
     def _object(
         self,
@@ -112,11 +111,11 @@ class Client:
         query: Mapping[str, str] | None,
         body: Object | None = None,
     ) -> Object:
-        connection, response = self._request(method, path, query, body, self._request_timeout)
-        if response.status >= 300:
-            raise self._failure(connection, response)
-        with contextlib.closing(connection), _as_unavailable():
-            return cast("Object", msgspec.json.decode(response.read()))
+        exchange = self._request(method, path, query, body, self._request_timeout)
+        if exchange.status >= 300:
+            raise self._failure(exchange)
+        with contextlib.closing(exchange), _as_unavailable():
+            return cast("Object", msgspec.json.decode(exchange.read()))
 
     def _request(
         self,
@@ -125,25 +124,19 @@ class Client:
         query: Mapping[str, str] | None,
         body: Object | None = None,
         timeout: float | None = None,
-    ) -> tuple[_UnixConnection, http.client.HTTPResponse]:
-        connection = _UnixConnection(self.socket_path)
-        connection.socket.settimeout(timeout)
-        headers = {"Accept": "application/json", "Content-Type": "application/json"}
+    ) -> http.Exchange:
+        socket_path = self.socket_path
         encoded = msgspec.json.encode(body) if body is not None else None
         with _as_unavailable(), contextlib.ExitStack() as on_error:
-            on_error.callback(connection.close)
-            connection.request(
-                method, quote(path) + ("?" + urlencode(query) if query else ""), encoded, headers
-            )
-            response = connection.getresponse()
+            exchange = http.Exchange(socket_path, timeout)
+            on_error.callback(exchange.close)
+            exchange.request(method, http.target(path, query), encoded)
             on_error.pop_all()
-        return connection, response
+        return exchange
 
-    def _failure(
-        self, connection: _UnixConnection, response: http.client.HTTPResponse
-    ) -> TraceError:
-        with contextlib.closing(connection), _as_unavailable():
-            body = response.read()
+    def _failure(self, exchange: http.Exchange) -> TraceError:
+        with contextlib.closing(exchange), _as_unavailable():
+            body = exchange.read()
         try:
             status = msgspec.json.decode(body)
         except (msgspec.DecodeError, UnicodeDecodeError):
@@ -151,10 +144,10 @@ class Client:
         if not isinstance(status, dict):
             # Not the API server's own words, but those of kubectl proxy or of something between.
             said = body.decode(errors="replace").strip()[:500]
-            if response.status >= 500:
+            if exchange.status >= 500:
                 return UnavailableError(f"the API server can't be reached: {said}")
             status = {"message": said}
-        return _error(response.status, status)
+        return _error(exchange.status, status)
 
 
 class Stream:
@@ -163,17 +156,16 @@ class Stream:
     Iterating raises UnavailableError where the connection breaks before the body's end.
     """
 
-    def __init__(self, connection: _UnixConnection, response: http.client.HTTPResponse) -> None:
-        self._connection = connection
-        self._response = response
+    def __init__(self, exchange: http.Exchange) -> None:
+        self._exchange = exchange
         self._closed = False
 
     def __iter__(self) -> Iterator[bytes]:
         while True:
             try:
                 with _as_unavailable():
-                    chunk = self._response.read1(_CHUNK)
-            except (UnavailableError, AttributeError):
+                    chunk = self._exchange.read_some(_CHUNK)
+            except UnavailableError:
                 if self._closed:
                     return
                 raise
@@ -196,8 +188,8 @@ class Stream:
         """Closes the connection."""
         self._closed = True
         with contextlib.suppress(OSError):
-            self._connection.socket.shutdown(socket.SHUT_RDWR)
-        self._connection.close()
+            self._exchange.socket.shutdown(socket.SHUT_RDWR)
+        self._exchange.close()
 
 
 @contextlib.contextmanager
@@ -205,20 +197,8 @@ def _as_unavailable() -> Iterator[None]:
     """What goes wrong between us and the API server, as one kind of error."""
     try:
         yield
-    except (OSError, ValueError, http.client.HTTPException, msgspec.DecodeError) as error:
+    except (OSError, ValueError, msgspec.DecodeError) as error:
         raise UnavailableError(f"the connection to the API server broke: {error}") from error
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost")
-        self._path = path
-        self.socket = socket.socket(socket.AF_UNIX)
-
-    def connect(self) -> None:
-        self.socket.connect(self._path)
-        # http.client lets go of `sock` once a response will end with the connection.
-        self.sock = self.socket
 
 
 def _error(code: int, status: Object) -> TraceError:

@@ -1,4 +1,4 @@
-"""A runner's standard input, over the API server: `attach` as a web socket."""
+"""A runner's standard input and output, over the API server: `attach` as a web socket."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ControlChannel:
 
         text = msgspec.json.encode(message) + b"\n"
         if self._socket is None:
-            self._socket = self._open()
+            self._socket = attach(self._client, self._namespace, self._pod, output=False)
             # Where a channel broke within a message, this is not to be its end.
             text = b"\n" + text
         socket = self._socket
@@ -59,38 +59,46 @@ class ControlChannel:
         if socket is not None:
             socket.close()
 
-    def _open(self) -> ClientConnection:
-        # 130 ms, and only needed once a pod runs.
-        from websockets.exceptions import InvalidStatus, WebSocketException
-        from websockets.sync.client import unix_connect
-        from websockets.typing import Subprotocol
 
-        query = urlencode({"container": CONTAINER, "stdin": "true", "stdout": "false"})
-        path = f"/api/v1/namespaces/{self._namespace}/pods/{self._pod}/attach?{query}"
-        try:
-            return unix_connect(
-                self._client.socket_path,
-                f"ws://localhost{path}",
-                subprotocols=[Subprotocol("v4.channel.k8s.io")],
-                compression=None,
-                open_timeout=_TIMEOUT,
-                close_timeout=1,
-                # A connection that is dead without a word is made anew before the runner takes us
-                # for gone (trace.SILENCE).
-                ping_interval=_PING,
-                ping_timeout=_PING,
-            )
-        except InvalidStatus as error:
-            body = _message(bytes(error.response.body or b""))
-            if error.response.status_code in (401, 403):
-                raise ForbiddenError(
-                    f"may not attach to the runner, which stopping a trace needs: {explained(body)}"
-                ) from error
-            raise TraceError(
-                f"can't attach to the runner: {body or error.response.status_code}"
+def attach(client: Client, namespace: str, pod: str, *, output: bool) -> ClientConnection:
+    """A web socket to a runner's standard input; `output`: and from its output as it comes.
+
+    Raises:
+        ForbiddenError: the user may not attach to pods.
+        TraceError: the container does not run, or the kubelet doesn't answer.
+    """
+    # 130 ms, and only needed once a pod runs.
+    from websockets.exceptions import InvalidStatus, WebSocketException
+    from websockets.sync.client import unix_connect
+    from websockets.typing import Subprotocol
+
+    # Without stdin kubelets (1.20) say at once that all is over.
+    query = urlencode({"container": CONTAINER, "stdin": "true", "stdout": str(output).lower()})
+    path = f"/api/v1/namespaces/{namespace}/pods/{pod}/attach?{query}"
+    try:
+        return unix_connect(
+            client.socket_path,
+            f"ws://localhost{path}",
+            subprotocols=[Subprotocol("v4.channel.k8s.io")],
+            compression=None,
+            open_timeout=_TIMEOUT,
+            close_timeout=1,
+            # A connection that is dead without a word is made anew before the runner takes us
+            # for gone (trace.SILENCE).
+            ping_interval=_PING,
+            ping_timeout=_PING,
+        )
+    except InvalidStatus as error:
+        body = _message(bytes(error.response.body or b""))
+        if error.response.status_code in (401, 403):
+            raise ForbiddenError(
+                f"may not attach to the runner, which stopping a trace needs: {explained(body)}"
             ) from error
-        except (OSError, WebSocketException) as error:
-            raise TraceError(f"can't attach to the runner: {error}") from error
+        raise TraceError(
+            f"can't attach to the runner: {body or error.response.status_code}"
+        ) from error
+    except (OSError, WebSocketException) as error:
+        raise TraceError(f"can't attach to the runner: {error}") from error
 
 
 def _message(body: bytes) -> str:

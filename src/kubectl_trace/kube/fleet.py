@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import NotFoundError, StartError, TraceError
+from kubectl_trace.kube import early, traces
 from kubectl_trace.kube import job as jobs
-from kubectl_trace.kube import traces
 from kubectl_trace.kube.client import UnavailableError
 from kubectl_trace.kube.stream import RunnerStream
 from kubectl_trace.kube.watch import pod_changes
@@ -90,8 +90,7 @@ class Fleet:
     def start(self, sink: Sink) -> None:
         """Begins to follow; events go to the sink from now on."""
         self._sink = sink
-        # What the control channels need is imported while the pods start: hello comes at once.
-        for work in (self._watch_pods, self._watch_job_events, _prepare_control, self._launch):
+        for work in (self._watch_pods, self._watch_job_events, self._launch):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 
     def _launch(self) -> None:
@@ -131,8 +130,9 @@ class Fleet:
                 return
             self._launching += len(runners)
             self._pool = self._pool or ThreadPoolExecutor(AT_ONCE, "launch")
+        is_early = len(self._streams) + len(runners) <= early.AT_MOST
         for name, placement in runners.items():
-            stream = self._add(name, placement.node, placement.containers)
+            stream = self._add(name, placement.node, placement.containers, is_early=is_early)
             self._sink(Progress(placement.node, "creating"))
             with self._lock:
                 if not self._finished:
@@ -179,7 +179,14 @@ class Fleet:
         stream.close()
         return self._take_back(stream) if self._owned and stream.is_worthless else ""
 
-    def _add(self, name: str, node: str, containers: tuple[Container, ...] = ()) -> RunnerStream:
+    def _add(
+        self,
+        name: str,
+        node: str,
+        containers: tuple[Container, ...] = (),
+        *,
+        is_early: bool = False,
+    ) -> RunnerStream:
         with self._lock:
             if name in self._streams:
                 return self._streams[name]
@@ -195,6 +202,7 @@ class Fleet:
                 sink=self._sink,
                 on_start=self._own,
                 on_end=self._on_end,
+                early=is_early,
             )
         stream.start()
         return stream
@@ -209,6 +217,7 @@ class Fleet:
             self._creating[stream.name] = False
             create(placement)
             self.say(f"trace {self._id} created")
+            _prepare_control()
             if stream.ended and stream.is_worthless:
                 self._take_back(stream)  # it was given up meanwhile
         except TraceError as error:
@@ -303,4 +312,5 @@ def _job_of(pod: Object) -> str:
 
 
 def _prepare_control() -> None:
+    """What the control channels need is imported while the pods start: hello comes at once."""
     import websockets.sync.client  # noqa: F401

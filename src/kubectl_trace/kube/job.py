@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -90,6 +89,8 @@ def name_of(trace_id: str, node: str = "") -> str:
     characters, a node's may be 253.
     """
     name = NAME_PREFIX + trace_id
+    import hashlib  # 4 ms, and not every trace has several nodes
+
     return f"{name}-{hashlib.sha256(node.encode()).hexdigest()[:8]}" if node else name
 
 

@@ -6,6 +6,9 @@ proxies; kubectl does, and a kubectl plugin always has it beside it.
 A small shell stands between us and kubectl. It waits for the end of a pipe that only we hold, and
 then ends kubectl and removes the socket's folder: that works whatever ends us, `kill -9` included.
 Where we had no time to stop the runners that are ours, it tells them.
+
+kubectl takes most of a short verb's time. So it is started before all else, and what is imported
+here, before it, is little; the rest is imported while it starts.
 """
 
 from __future__ import annotations
@@ -14,22 +17,16 @@ import contextlib
 import io
 import os
 import re
-import shutil
-import socket
-import stat
+import select
 import subprocess
-import tempfile
 import threading
 import time
 from collections import deque
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import msgspec
-
+from kubectl_trace import executable
 from kubectl_trace.errors import ForbiddenError, TraceError
-from kubectl_trace.trace import Stop
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
@@ -41,6 +38,17 @@ _FOLDERS = "kubectl-trace-"
 
 _SOCKET, _RUNNERS = "s", "runners"
 
+_STOP = '{"type":"stop"}'
+"""`trace.Stop` as JSON."""
+
+_GARBAGE = {"GOGC": "400"}
+"""Of the 60 ms that kubectl needs to start, Go collects garbage in 10, unless told to wait for more
+garbage."""
+
+_LAST = 5.0  # seconds for kubectl to end
+
+_LOOK_AGAIN = 0.001  # seconds between two looks whether it listens
+
 _YOUNG = 60.0  # seconds in which a proxy must have begun to listen
 
 _KEPT_LINES = 50
@@ -49,13 +57,13 @@ _LOG_LINE = re.compile(r"[IWEF]\d{4} ")  # k8s.io/klog
 _GUARD = r"""
 kubectl=$1 folder=$2 stop=$3; shift 3
 # By default kubectl proxy rejects exec and attach, and other hosts than localhost.
-"$kubectl" proxy --unix-socket="$folder/s" '--reject-paths=^$' "$@" < /dev/null &
+"$kubectl" proxy --unix-socket="$folder/s" '--reject-paths=^$' "$@" < /dev/null > /dev/null &
 proxy=$!
 exec 2> /dev/null
 # Each line is a runner that is ours, NAMESPACE/POD, the last one `bye` if we end in order.
 while read -r line; do
   case $line in
-    bye) rm -f -- "$folder/runners" ;;
+    bye) [ ! -e "$folder/runners" ] || rm -f -- "$folder/runners" ;;
     *) printf '%s\n' "$line" >> "$folder/runners" ;;
   esac
 done
@@ -95,17 +103,28 @@ class Proxy:
             TraceError: there is no kubectl on PATH.
         """
         binary = kubectl()
-        folder = Path(tempfile.mkdtemp(prefix=_FOLDERS))
-        self._path = folder / _SOCKET
-        stop = msgspec.json.encode(Stop()).decode()
-        self._guard = subprocess.Popen(
-            [*("/bin/sh", "-c", _GUARD, "kubectl-trace"), binary, folder, stop, *connection_flags],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,  # our reader is not to wait for it
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            start_new_session=True,
-        )
+        folder = os.path.join(_temporary(), _FOLDERS + os.urandom(8).hex())
+        os.mkdir(folder, 0o700)
+        self._path = os.path.join(folder, _SOCKET)
+        try:
+            self._guard = subprocess.Popen(
+                [
+                    *("/bin/sh", "-c", _GUARD, "kubectl-trace"),
+                    binary,
+                    folder,
+                    _STOP,
+                    *connection_flags,
+                ],
+                env={**_GARBAGE, **os.environ},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,  # closed when the shell ends
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError:
+            os.rmdir(folder)
+            raise
         self._ready = False
         self._say = say
         self._said: deque[str] = deque(maxlen=_KEPT_LINES)
@@ -125,21 +144,29 @@ class Proxy:
             self._ready = True
         elif not self._stderr_reader.is_alive():  # only kubectl holds the pipe that this reads
             raise TraceError("kubectl proxy has ended: the cluster can't be reached any more")
-        return str(self._path)
+        return self._path
 
     def own(self, namespace: str, pod: str) -> None:
         """This runner is to be stopped if we end without having closed this."""
         self._tell(f"{namespace}/{pod}")
 
-    def close(self) -> None:
-        """Ends kubectl and removes the socket's folder; again: nothing."""
+    def close(self, *, wait: bool = True) -> None:
+        """Ends kubectl and removes the socket's folder; again: nothing.
+
+        `wait`: until that is done, some 10 ms. It is done without us, too.
+        """
         assert self._guard.stdin is not None
         if self._guard.stdin.closed:
             return
         self._tell("bye")
         self._guard.stdin.close()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self._guard.wait(timeout=5)
+        if not wait:
+            return
+        assert self._guard.stdout is not None
+        # Popen.wait with a time-out would look in ever longer intervals.
+        if select.select([self._guard.stdout], [], [], _LAST)[0]:
+            self._guard.wait()
+        self._guard.stdout.close()
 
     def _tell(self, line: str) -> None:
         assert self._guard.stdin is not None
@@ -151,7 +178,7 @@ class Proxy:
         while time.monotonic() < end and self._stderr_reader.is_alive():
             if self._listens():
                 return
-            self._stderr_reader.join(0.005)
+            self._stderr_reader.join(_LOOK_AGAIN)
         self.close()
         raise _failure("\n".join(self._said))
 
@@ -169,39 +196,53 @@ class Proxy:
         return _listens(self._path)
 
 
-def remove_dead() -> list[Path]:
+def remove_dead() -> list[str]:
     """Removes the folders of proxies that were killed with their shells; their paths."""
+    import shutil
+
     found = [folder for folder in _ours() if _is_dead(folder)]
     for folder in found:
         shutil.rmtree(folder, ignore_errors=True)
     return found
 
 
-def _ours() -> Iterator[Path]:
+def _temporary() -> str:
+    """Where temporary files are (tempfile.gettempdir costs more than it gives here)."""
+    return os.environ.get("TMPDIR") or "/tmp"
+
+
+def _ours() -> Iterator[str]:
     """The folders of this user's proxies: everybody may put what they like beside them."""
-    for path in Path(tempfile.gettempdir()).glob(f"{_FOLDERS}*"):
-        with contextlib.suppress(OSError):
-            status = path.lstat()
-            if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid():
-                yield path
+    with os.scandir(_temporary()) as entries:
+        for entry in entries:
+            with contextlib.suppress(OSError):
+                if (
+                    entry.name.startswith(_FOLDERS)
+                    and entry.is_dir(follow_symlinks=False)
+                    and entry.stat(follow_symlinks=False).st_uid == os.geteuid()
+                ):
+                    yield entry.path
 
 
-def _is_dead(folder: Path) -> bool:
+def _is_dead(folder: str) -> bool:
     """Whether a folder has what proxies have, and its proxy has ended."""
     try:
-        there = {path.name for path in folder.iterdir()}
-        is_old = time.time() - folder.stat().st_mtime > _YOUNG
+        there = set(os.listdir(folder))
+        is_old = time.time() - os.stat(folder).st_mtime > _YOUNG
     except OSError:  # it ends just now
         return False
     if not there:
         return is_old  # killed before it listened
-    return _SOCKET in there and there <= {_SOCKET, _RUNNERS} and not _listens(folder / _SOCKET)
+    listens = _listens(os.path.join(folder, _SOCKET))
+    return _SOCKET in there and there <= {_SOCKET, _RUNNERS} and not listens
 
 
-def _listens(path: Path) -> bool:
+def _listens(path: str) -> bool:
+    import socket
+
     with socket.socket(socket.AF_UNIX) as attempt:
         try:
-            attempt.connect(str(path))
+            attempt.connect(path)
         except OSError:
             return False
         return True
@@ -213,7 +254,7 @@ def kubectl() -> str:
     Raises:
         TraceError: there is none on PATH.
     """
-    path = shutil.which("kubectl")
+    path = executable.find("kubectl")
     if path is None:
         raise TraceError("kubectl is not on PATH; kubectl trace reaches the cluster through it")
     return path

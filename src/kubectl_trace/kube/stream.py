@@ -18,6 +18,7 @@ from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube import traces
 from kubectl_trace.kube.client import UnavailableError
 from kubectl_trace.kube.control import ControlChannel
+from kubectl_trace.kube.early import EarlyOutput
 from kubectl_trace.kube.voice import AWAY, Voice
 from kubectl_trace.kube.watch import RECONNECT
 from kubectl_trace.results.events import Ended, Notice, Progress, Records
@@ -40,7 +41,12 @@ _HOPELESS = {
     "RunContainerError",
     "CrashLoopBackOff",
 }
+_LOOK_AGAIN = 0.2  # seconds
 _FIRST_DELAY = 0.1  # seconds before a log that broke off is read again; doubled each time
+
+
+class _Speaks:
+    """The runner's container runs, though the kubelet does not know it yet: there is output."""
 
 
 class RunnerStream:
@@ -60,6 +66,7 @@ class RunnerStream:
         sink: Sink,
         on_start: Callable[[str, str], None],
         on_end: Callable[[RunnerStream], None],
+        early: bool = False,
     ) -> None:
         """Is told the states of the runner's pod by `on_pod`, and says all else to the sink.
 
@@ -75,6 +82,7 @@ class RunnerStream:
             sink: Takes the events.
             on_start: Called once with the namespace and the pod, when the runner runs.
             on_end: Called once, after the runner's `Ended`.
+            early: Its first output is to come before its log can be read.
         """
         self.name = name
         self.node = node
@@ -89,9 +97,12 @@ class RunnerStream:
         self._on_start = on_start
         self._on_end = on_end
         self._reader = RecordReader()
+        self._wants_early = early
+        self._early: EarlyOutput | None = None
+        self._has_log = threading.Event()
         self._voice: Voice | None = None
         self._end_lock = threading.Lock()
-        self._states: SimpleQueue[Object | TraceError | None] = SimpleQueue()
+        self._states: SimpleQueue[Object | TraceError | _Speaks | None] = SimpleQueue()
         self._pod: Object | None = None
         self._is_gone = False
         self._is_out_of_reach = False
@@ -127,6 +138,7 @@ class RunnerStream:
         if pod is self._pod:
             return
         self._pod = pod
+        self._look_for_output(pod)
         if not self.started:
             self._states.put(pod)
         elif traces.is_out_of_reach(pod) != self._is_out_of_reach:
@@ -139,6 +151,7 @@ class RunnerStream:
     def on_pod_gone(self) -> None:
         """There is no pod any more."""
         self._is_gone = True
+        self._has_log.set()
         self._states.put(None)
 
     def end(self, message: Stop | Kill) -> None:
@@ -175,6 +188,9 @@ class RunnerStream:
         if self._voice is not None:
             self._voice.close(stop=self._owned and not self.ended)
         self._closed = True
+        self._has_log.set()
+        if self._early is not None:
+            self._early.stop()
         if self._stream is not None:
             self._stream.close()
 
@@ -228,6 +244,7 @@ class RunnerStream:
         self._on_start(self._namespace, self._pod_name)
         if self._is_speaking:
             self._in_thread(self._speak)
+        self._await_log()
         self._read_log()
 
     @staticmethod
@@ -258,7 +275,10 @@ class RunnerStream:
                 raise pod
             if pod is None:
                 raise StartError("the trace's pod was deleted before it started")
-            if traces.runner_state(pod).keys() & {"running", "terminated"}:
+            if isinstance(pod, _Speaks) or traces.runner_state(pod).keys() & {
+                "running",
+                "terminated",
+            }:
                 return
             self._explain(pod)
 
@@ -308,6 +328,33 @@ class RunnerStream:
         return f"the pod is {self._pod['status']['phase']} on {self.node}; is its kubelet up?"
 
     # From the running container to the summary record.
+
+    def _look_for_output(self, pod: Object) -> None:
+        """Reads what there is before the log, once it can be that there is something."""
+        if traces.runner_state(pod).keys() & {"running", "terminated"}:
+            self._has_log.set()
+        elif self._wants_early and self._early is None and pod.get("spec", {}).get("nodeName"):
+            name = pod["metadata"]["name"]
+            self._early = EarlyOutput(self._client, self._namespace, name, self._take_early)
+
+    def _take_early(self, lines: bytes) -> None:
+        self._states.put(_Speaks())
+        while not self._started.wait(_LOOK_AGAIN):
+            if self._closed or self.ended:
+                return
+        if records := self._reader.feed(lines):
+            self._sink(Records(self.node, records))
+        if self._reader.ended:
+            self._has_log.set()
+
+    def _await_log(self) -> None:
+        """Waits until the log can be read, if there was output before that; that is over then."""
+        if self._early is None:
+            return
+        self._has_log.wait()
+        self._early.close()
+        if self._reader.ended:
+            self._end()
 
     def _has_terminated(self) -> bool:
         return self._pod is not None and traces.has_terminated(self._pod)

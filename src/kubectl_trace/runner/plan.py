@@ -6,7 +6,6 @@ import contextlib
 import glob
 import os
 import re
-import secrets
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -147,7 +146,7 @@ class Groundwork:
             return prepare.merging_of(
                 self.program,
                 trace.parameters,
-                token=f"{secrets.token_hex(8)}p",
+                token=f"{os.urandom(8).hex()}p",
                 is_limited=self.is_limited,
                 split=trace.split,
                 refresh=trace.refresh,

@@ -9,7 +9,6 @@ import itertools
 import os
 import resource
 import time
-import traceback
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -77,6 +76,8 @@ def run(description: bytes, *, stdout: int, stdin: int) -> int:
     except TraceError as error:
         summary = Summary(exit=int(error.code), reason="not started", message=str(error))
     except Exception as error:
+        import traceback
+
         writer.add("stderr", traceback.format_exc())
         message = f"the runner itself failed: {error!r}"
         summary = Summary(exit=Exit.FAILED, reason="failed", message=message)
@@ -284,6 +285,7 @@ def _tried(prepared: _Prepared, known: Policy, binary: str, release: str, means:
                 grace=trace.grace,
                 control_fd=means.stdin,
                 overhead=Overhead(means.statistics, attempt.plan.points, writer),
+                may_be_deaf=bpftrace.is_before(release, 23),
             )
             summary = supervisor.run()
             _tell_losses(writer, supervisor.lost_texts, attempt)

@@ -1,7 +1,8 @@
 """One supervisor for one bpftrace: the only place that signals it.
 
-Told to stop, it sends one SIGINT, waits for bpftrace to detach, run END and print its maps, and
-kills it only after the grace period or when the user gives up the maps.
+Told to stop, it sends one SIGINT (another where bpftrace has not heard it), waits for bpftrace to
+detach, run END and print its maps, and kills it only after the grace period or when the user gives
+up the maps.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import msgspec
 from kubectl_trace.errors import Exit, StartError
 from kubectl_trace.results.dialect import Output
 from kubectl_trace.results.record import Summary
-from kubectl_trace.runner import bpfmap, bpftrace, output_limit, overhead
+from kubectl_trace.runner import bpfmap, bpftrace, hearing, output_limit, overhead
 from kubectl_trace.runner.output import KERNEL_BUFFER, Given, RecordWriter, to_data
 from kubectl_trace.runner.streams import CHUNK, Lines, Signals, left_in, lines_of, waiting
 from kubectl_trace.trace import Control, Kill, Scope, Stop
@@ -67,8 +68,10 @@ class Supervisor:
         grace: float,
         control_fd: int | None = 0,
         overhead: Overhead | None = None,
+        may_be_deaf: bool = False,
     ) -> None:
         self._child = child
+        self._may_be_deaf = may_be_deaf
         self._overhead = overhead
         self._writer = writer
         self._translation = translation
@@ -425,11 +428,25 @@ class Supervisor:
         data = b""
         with contextlib.suppress(BlockingIOError):
             data = os.read(fd, CHUNK)
+        self._listen()
         self._signal(signal.SIGINT)
         self._interrupted = True
         if data:
             lines, handle = self._outputs[fd]
             handle(lines.feed(data))
+
+    def _listen(self) -> None:
+        """Lets bpftrace be interrupted again, should it not hear what it is to get now."""
+        if not self._may_be_deaf:
+            return
+        pid = self._child.pid
+        with contextlib.suppress(OSError):
+            files = hearing.open_files(pid)
+            self._set_timer(
+                "hearing",
+                hearing.PATIENCE,
+                lambda: self._interrupt() if hearing.is_deaf(pid, files) else None,
+            )
 
     def _signal(self, number: signal.Signals) -> None:
         # Popen polls first, so that a PID used anew is never signalled.

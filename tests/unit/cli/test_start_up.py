@@ -5,10 +5,16 @@ Modules are counted, not milliseconds: those differ from machine to machine.
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 HEAVY = (
     "asyncio",
@@ -54,6 +60,105 @@ def imported_by(*words: str) -> set[str]:
 def test_help_and_the_like_import_nothing_heavy(words: tuple[str, ...]) -> None:
     modules = imported_by(*words)
     assert not modules.intersection((*HEAVY, "msgspec", "http.client", "subprocess")), words
+
+
+@pytest.mark.parametrize("words", [("--help",), ("version", "--client")])
+def test_the_shortest_verbs_do_without_what_takes_milliseconds(words: tuple[str, ...]) -> None:
+    modules = imported_by(*words)
+    assert not modules.intersection(("shutil", "typing", "pathlib", "dataclasses", "datetime"))
+
+
+RECORDING = """\
+import subprocess, sys
+started = []
+class Popen:
+    def __init__(self, words, *args, **kwargs):
+        started.append((words[-1], set(sys.modules)))
+        raise OSError("enough")
+subprocess.Popen = Popen
+from kubectl_trace.cli.main import main
+main(sys.argv[1:])
+print('\\n'.join(started[0][1]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "late"),
+    [
+        (("get",), ("msgspec", "dataclasses", "hashlib", "kubectl_trace.kube.client")),
+        # The targets are read first.
+        (
+            ("run", "node/x", "-e", "BEGIN { exit(); }"),
+            ("kubectl_trace.program.syntax", "kubectl_trace.kube.fleet", "concurrent.futures"),
+        ),
+    ],
+)
+def test_kubectl_is_started_before_what_is_only_needed_after_it(
+    words: tuple[str, ...], late: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", RECORDING, *words],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    assert list(tmp_path.iterdir()) == [], "what can't be started leaves no folder"
+    before = set(done.stdout.split())
+    assert "kubectl_trace.kube.proxy" in before
+    assert not before.intersection(("shutil", "socket", "tempfile", "yaml", *late))
+
+
+def test_a_verb_that_speaks_to_the_cluster_does_without_what_http_and_yaml_cost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As far as an answer: kubectl is one that answers nothing but an empty list."""
+    answers = tmp_path / "kubectl"
+    answers.write_text(ANSWERING)
+    answers.chmod(0o755)
+    config = tmp_path / "config"
+    context = {"name": "c", "context": {"namespace": "n"}}
+    config.write_text(json.dumps({"current-context": "c", "contexts": [context]}))
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("KUBECONFIG", str(config))
+    monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
+    modules = imported_by("get")
+    assert "kubectl_trace.kube.http" in modules
+    unwanted = ("asyncio", "email", "hashlib", "http.client", "ssl", "urllib.parse", "yaml")
+    assert not modules.intersection(unwanted)
+    started = (tmp_path / "asked").read_text().splitlines()
+    assert [line.split()[0] for line in started] == ["proxy", "GET"], "kubectl once, one call"
+
+
+ANSWERING = f"""\
+#!{sys.executable}
+import os, socket, sys
+path = next(word for word in sys.argv if word.startswith("--unix-socket=")).partition("=")[2]
+log = open(os.environ["ASKED"], "a", buffering=1)
+print(*sys.argv[1:], file=log)
+with socket.socket(socket.AF_UNIX) as listening:
+    listening.bind(path)
+    listening.listen()
+    while True:
+        connection, _ = listening.accept()
+        with connection:
+            asked = connection.recv(65536).decode()
+            if asked:
+                print(asked.partition("\\r\\n")[0], file=log)
+                head = b"HTTP/1.1 200 OK\\r\\nContent-Length: 12\\r\\n\\r\\n"
+                connection.sendall(head + b'{{"items":[]}}')
+"""
+
+
+def test_the_runner_imports_for_a_program_only_what_programs_need() -> None:
+    """Functions and calls need more; its root file system is read-only, its CPU is limited."""
+    script = "import sys, kubectl_trace.runner.session\nprint('\\n'.join(sys.modules))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    modules = set(done.stdout.split())
+    unwanted = ("shutil", "secrets", "traceback", "capstone", "kubectl_trace.functions.writing")
+    assert not modules.intersection(unwanted)
 
 
 def test_the_runner_does_not_import_the_kubernetes_client() -> None:

@@ -134,14 +134,16 @@ class Trace:
         )
         self.begun.set()
 
-    def pod(self, node: str, state: str, ready: str = "True", message: str = "") -> None:
+    def pod(
+        self, node: str, state: str, ready: str = "True", message: str = "", on: str = ""
+    ) -> None:
         """The runner's pod is in a state."""
         status = {"name": jobs.CONTAINER, "state": {state: {"message": message}}}
         labels = {jobs.LABEL: node}
         metadata = {"name": node, "namespace": "n", "uid": node, "labels": labels}
         pod = {
             "metadata": metadata,
-            "spec": {},
+            "spec": {"nodeName": on} if on else {},
             "status": {
                 "phase": "Pending",
                 "containerStatuses": [status],
@@ -475,3 +477,92 @@ def test_a_list_whose_version_is_gone_is_not_listed_without_a_pause(
     states = watch.pod_changes(Gone(), "/pods", {})
     assert [next(states) for _ in range(3)] == [{}, {}, {}]
     assert pauses == [watch.RECONNECT] * 2
+
+
+class Early:
+    """Output that comes before the log; the test gives it."""
+
+    made: list[Early]
+
+    def __init__(
+        self, client: object, namespace: str, pod: str, give: Callable[[bytes], None]
+    ) -> None:
+        self.give = give
+        self.is_closed = False
+        self.made.append(self)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    stop = close
+
+
+def printed(number: int) -> bytes:
+    return encode(Record(number, 1.0, "printf", f"{number}\n")) + b"\n"
+
+
+def with_early(monkeypatch: pytest.MonkeyPatch, *nodes: str) -> Trace:
+    monkeypatch.setattr(stream, "EarlyOutput", Early)
+    Early.made = []
+    trace = Trace(monkeypatch, *nodes)
+    trace.start()
+    return trace
+
+
+def texts(trace: Trace) -> list[object]:
+    return [record.data for event in trace.of(Records) for record in event.records]
+
+
+def test_output_that_comes_before_the_log_is_shown_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = with_early(monkeypatch, "a")
+    trace.pod("a", "waiting", on="node")
+    (early,) = Early.made
+    early.give(printed(0))
+    until(lambda: texts(trace) == ["0\n"])
+    assert trace.fleet.started, "Ctrl-C collects its maps from now on"
+    until(lambda: ("a", "Hello") in trace.messages())
+    early.give(printed(1))
+    assert "a" not in trace.api.logs, "the kubelet does not know yet that it runs"
+    trace.pod("a", "running", on="node")
+    until(lambda: "a" in trace.api.logs)
+    assert early.is_closed
+    trace.api.logs["a"].pieces.put(printed(0) + printed(1) + printed(2))
+    until(lambda: texts(trace) == ["0\n", "1\n", "2\n"])
+    trace.api.logs["a"].pieces.put(SUMMARY.replace(b'"seq":0', b'"seq":3'))
+    until(lambda: bool(trace.of(Finished)))
+    assert [event.lost for event in trace.of(Ended)] == [0]
+
+
+def test_a_trace_that_ends_before_its_log_can_be_read_has_ended(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = with_early(monkeypatch, "a")
+    trace.pod("a", "waiting", on="node")
+    Early.made[0].give(SUMMARY)
+    until(lambda: bool(trace.of(Finished)))
+    assert [event.error for event in trace.of(Ended)] == [None]
+    assert "a" not in trace.api.logs
+
+
+def test_a_pod_that_goes_after_its_first_output_ends_the_trace(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = with_early(monkeypatch, "a")
+    trace.pod("a", "waiting", on="node")
+    Early.made[0].give(printed(0))
+    until(lambda: trace.fleet.started)
+    trace.api.logs["a"] = Log()
+    trace.api.logs["a"].pieces.put(NotFoundError("no such pod"))
+    trace.fleet._streams["a"].on_pod_gone()
+    until(lambda: bool(trace.of(Finished)))
+    assert "deleted" in str(trace.of(Ended)[0].error)
+
+
+def test_of_many_runners_none_is_asked_before_it_is_known_to_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nodes = [f"node-{number}" for number in range(10)]
+    trace = with_early(monkeypatch, *nodes)
+    for node in nodes:
+        trace.pod(node, "waiting", on=node)
+    assert Early.made == []

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import socket
-import tempfile
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -66,7 +65,7 @@ def test_a_detached_trace_may_wait_for_ever() -> None:
 def test_the_folder_of_a_dead_proxy_is_removed_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     dead, living, strange = (tmp_path / f"kubectl-trace-{name}" for name in "dls")
     for folder in (dead, living, strange):
         folder.mkdir()
@@ -77,5 +76,5 @@ def test_the_folder_of_a_dead_proxy_is_removed_and_no_other(
         listening.bind(str(living / "s"))
         listening.listen()
         left.close()
-        assert proxy.remove_dead() == [dead]
+        assert proxy.remove_dead() == [str(dead)]
     assert sorted(path.name for path in tmp_path.iterdir()) == [living.name, strange.name]

@@ -54,8 +54,10 @@ def until(condition: Callable[[], bool]) -> None:
 def killed(proxy: Proxy) -> None:
     """The client is gone without a word: its end of the pipe closes."""
     assert proxy._guard.stdin is not None
+    assert proxy._guard.stdout is not None
     proxy._guard.stdin.close()
     proxy._guard.wait(20)
+    proxy._guard.stdout.close()
 
 
 def test_the_runners_of_a_client_that_is_killed_are_told_to_stop(notes: Path) -> None:

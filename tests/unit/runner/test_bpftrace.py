@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import pytest
 
 from kubectl_trace.runner import bpftrace
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.mark.parametrize(
@@ -59,3 +63,25 @@ def test_a_ring_buffer_has_16_mib_where_bpftrace_takes_less(
 def test_what_the_user_says_of_the_buffer_stays() -> None:
     own = {"BPFTRACE_PERF_RB_PAGES": "8"}
     assert bpftrace.with_larger_buffer(own, "0.23.2", "6.1.0") == own
+
+
+@pytest.fixture
+def binary(tmp_path: Path) -> Path:
+    """Says 0.21.3 when it is run."""
+    file = tmp_path / "bpftrace"
+    file.write_text("#!/bin/sh\necho bpftrace v0.21.3\n")
+    file.chmod(0o755)
+    return file
+
+
+def test_a_version_that_the_image_knows_is_not_asked_for(binary: Path) -> None:
+    size = binary.stat().st_size
+    binary.with_name("bpftrace.version").write_text(f"{size} bpftrace v0.23.2\n")
+    assert bpftrace.version(str(binary)) == "0.23.2"
+
+
+@pytest.mark.parametrize("known", ["1 bpftrace v0.23.2\n", "", "bpftrace v0.23.2", None])
+def test_the_version_of_another_binary_is_not_taken(binary: Path, known: str | None) -> None:
+    if known is not None:
+        binary.with_name("bpftrace.version").write_text(known)
+    assert bpftrace.version(str(binary)) == "0.21.3"
