@@ -1,0 +1,154 @@
+"""One trace on many nodes: a real control plane, simulated kubelets (`scale`), the real client.
+
+By hand with another number of nodes: python -m benchmarks.fan_out 1000
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.cluster import COMMAND
+from benchmarks.errors import BenchmarkError
+from benchmarks.row import Row, table
+from benchmarks.scale import audit, client, control_plane, scripted
+from testbed.commands import UNTIL_WE_END
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Iterator
+
+    from benchmarks.scale.control_plane import ControlPlane
+
+_NODES = 500
+_SECONDS, _MEGABYTES, _CALLS = 60.0, 300.0, 5.0  # the aims
+_TIMEOUT = 90.0
+
+
+def rows() -> Iterator[Row]:
+    """One trace on 500 nodes."""
+    yield from _rows(_NODES)
+
+
+def _rows(nodes: int, *, calls_a_second: int = control_plane.CALLS_A_SECOND) -> Iterator[Row]:
+    with control_plane.running(calls_a_second=calls_a_second) as plane, _kubelets(plane, nodes):
+        kubeconfig = f"--kubeconfig={plane.kubeconfig(control_plane.TRACER)}"
+        argv = [COMMAND, kubeconfig, "run", "--all-nodes", "--yes", "-a"]
+        argv += ["--timeout", f"{_TIMEOUT:g}s", "-e", scripted.PROGRAM]
+        ran = client.run(argv, until=f"on {nodes} nodes", timeout=_TIMEOUT)
+        _check(ran.output, ran.errors, nodes)
+        calls = audit.calls(plane.audit_log)
+        _tell(ran, calls)
+        floor = _floor(plane, [*argv, "--dry-run=client", "-o", "json"])
+    name = f"one trace on {nodes} simulated nodes"
+    started = ran.attached
+    yield Row(
+        f"{name}, until all have attached",
+        started,
+        "s",
+        floor,
+        f"<= {_SECONDS:g}",
+        started <= _SECONDS,
+    )
+    yield Row(f"{name}, from Ctrl-C to the merged map", ran.stopped, "s")
+    yield Row(
+        f"{name}: memory of client and kubectl",
+        ran.memory,
+        "MB",
+        aim=f"<= {_MEGABYTES:g}",
+        met=ran.memory <= _MEGABYTES,
+    )
+    each = sum(calls.values()) / nodes
+    yield Row(f"{name}: API calls", each, "/node", aim=f"<= {_CALLS:g}", met=each <= _CALLS)
+    yield Row(f"{name}: processor time of client and kubectl", ran.processor, "s")
+
+
+@contextmanager
+def _kubelets(plane: ControlPlane, nodes: int) -> Iterator[None]:
+    certificate, key = plane.folder / "kubelets.crt", plane.folder / "kubelets.key"
+    control_plane.openssl(
+        *("req", "-x509", "-nodes", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+        *("-keyout", str(key), "-out", str(certificate), "-subj", "/CN=kubelets"),
+    )
+    words = (plane.port, plane.authority, certificate, key, control_plane.KUBELETS, nodes)
+    with (plane.folder / "kubelets.log").open("w+") as log:
+        process = subprocess.Popen(
+            [
+                *(*UNTIL_WE_END, sys.executable, "-m", "benchmarks.scale.kubelets"),
+                *(str(word) for word in words),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        try:
+            assert process.stdout is not None
+            if process.stdout.readline() != "ready\n":
+                log.seek(0)
+                raise BenchmarkError(f"the simulated kubelets failed: {log.read()[-2000:]}")
+            yield
+        finally:
+            process.kill()
+            process.wait()
+
+
+def _check(output: str, errors: str, nodes: int) -> None:
+    """Every node's counts must be in the map, once.
+
+    Raises:
+        BenchmarkError: they are not.
+    """
+    expected = [f"@[{key}]: {count}" for key, count in scripted.sums(nodes).items()]
+    if sorted(filter(None, output.splitlines())) != sorted(expected):
+        raise BenchmarkError(f"the merged map is not the sum of {nodes} nodes; it said\n{errors}")
+
+
+def _floor(plane: ControlPlane, dry_run: list[str]) -> float:
+    """Seconds until all runners run whose objects are created without a client of ours."""
+    done = subprocess.run(dry_run, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise BenchmarkError(done.stderr)
+    return asyncio.run(_created(plane, json.loads(done.stdout)["items"]))
+
+
+async def _created(plane: ControlPlane, objects: list[dict[str, Any]]) -> float:
+    api = plane.api(control_plane.TRACER)
+    begun = time.monotonic()
+    jobs = {each["metadata"]["name"] for each in objects if each["kind"] == "Job"}
+    listed = await api.call("GET", "/api/v1/namespaces/default/pods")
+    version = listed["metadata"]["resourceVersion"]
+
+    async def watch() -> None:
+        async for event in api.watch(
+            f"/api/v1/namespaces/default/pods?watch=true&resourceVersion={version}"
+        ):
+            if event["object"].get("status", {}).get("phase") == "Running":
+                jobs.discard(event["object"]["metadata"]["labels"]["job-name"])
+            if not jobs:
+                return
+
+    async with asyncio.timeout(_TIMEOUT), asyncio.TaskGroup() as every:
+        every.create_task(watch())
+        for each in objects:
+            group = "/apis/batch/v1" if each["kind"] == "Job" else "/api/v1"
+            path = f"{group}/namespaces/default/{each['kind'].lower()}s"
+            every.create_task(api.call("POST", path, each))
+    return time.monotonic() - begun
+
+
+def _tell(ran: client.Run, calls: Counter[str]) -> None:
+    """What the rows are sums of."""
+    parts = ", ".join(f"{name} {megabytes:.0f} MB" for name, megabytes in ran.memory_of.items())
+    print(f"memory: {parts}", file=sys.stderr)
+    parts = ", ".join(f"{count} {call}" for call, count in calls.most_common())
+    print(f"calls: {parts}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    print(table(list(_rows(int(sys.argv[1]) if sys.argv[1:] else _NODES))))
