@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from typing import TYPE_CHECKING, Any
+
+import msgspec
 
 if TYPE_CHECKING:
     import ssl
@@ -40,7 +41,7 @@ class Api:
             self._idle.append((reader, writer))
         if status >= 300:
             raise OSError(f"{method} {path}: {status} {data[:500]!r}")
-        return json.loads(data)
+        return msgspec.json.decode(data)
 
     async def watch(self, path: str) -> AsyncIterator[dict[str, Any]]:
         """The events of one watch."""
@@ -53,7 +54,7 @@ class Api:
         async for piece in _body(reader, headers):
             *lines, rest = (rest + piece).split(b"\n")
             for line in lines:
-                yield json.loads(line)
+                yield msgspec.json.decode(line)
         writer.close()
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -62,7 +63,7 @@ class Api:
     def _send(
         self, writer: asyncio.StreamWriter, method: str, path: str, body: object, kind: str
     ) -> None:
-        data = b"" if body is None else json.dumps(body).encode()
+        data = b"" if body is None else msgspec.json.encode(body)
         lines = [
             f"{method} {path} HTTP/1.1",
             "Host: localhost",

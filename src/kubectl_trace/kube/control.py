@@ -1,7 +1,15 @@
-"""A runner's standard input, over the API server: `attach` as a web socket."""
+"""A runner's standard input, over the API server: `attach` as a web socket.
+
+Nothing is read but when something is sent: no thread is needed for a connection, so that a client
+can speak to hundreds of runners.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import select
+import socket
+import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
@@ -12,7 +20,7 @@ from kubectl_trace.kube.job import CONTAINER
 from kubectl_trace.kube.rights import explained
 
 if TYPE_CHECKING:
-    from websockets.sync.client import ClientConnection
+    from collections.abc import Iterator
 
     from kubectl_trace.kube.client import Client
     from kubectl_trace.trace import Control
@@ -20,7 +28,11 @@ if TYPE_CHECKING:
 # The first byte of a message is the channel: k8s.io/apimachinery, remotecommand, v4.channel.k8s.io.
 _STDIN = b"\0"
 _TIMEOUT = 15.0  # seconds for the kubelet to answer
-_PING = 15.0  # seconds between two pings, and for the answer to one
+_SILENT = 15.0
+"""Seconds for a ping to be answered. A connection that is dead without a word is made anew before
+the runner takes us for gone (trace.SILENCE)."""
+_CHUNK = 1 << 16  # bytes a read
+_FAREWELL = 1.0  # seconds for the kubelet to take the end of a connection
 
 
 class ControlChannel:
@@ -30,7 +42,7 @@ class ControlChannel:
         self._client = client
         self._namespace = namespace
         self._pod = pod
-        self._socket: ClientConnection | None = None
+        self._socket: _WebSocket | None = None
 
     def send(self, message: Control) -> None:
         """Sends one message. A channel that has broken is opened anew by the next one.
@@ -39,47 +51,31 @@ class ControlChannel:
             ForbiddenError: the user may not attach to pods.
             TraceError: the pod is gone, the kubelet doesn't answer, or the channel has broken.
         """
-        from websockets.exceptions import WebSocketException
-
         text = msgspec.json.encode(message) + b"\n"
         if self._socket is None:
             self._socket = self._open()
             # Where a channel broke within a message, this is not to be its end.
             text = b"\n" + text
-        socket = self._socket
         try:
-            socket.send(_STDIN + text)
-        except (OSError, WebSocketException) as error:
+            self._socket.send(_STDIN + text)
+        except OSError as error:
             self.close()
             raise TraceError(f"the connection to the runner broke: {error}") from error
 
     def close(self) -> None:
         """Ends the channel."""
-        socket, self._socket = self._socket, None
-        if socket is not None:
-            socket.close()
+        opened, self._socket = self._socket, None
+        if opened is not None:
+            opened.close()
 
-    def _open(self) -> ClientConnection:
-        # 130 ms, and only needed once a pod runs.
+    def _open(self) -> _WebSocket:
+        # Only needed once a pod runs.
         from websockets.exceptions import InvalidStatus, WebSocketException
-        from websockets.sync.client import unix_connect
-        from websockets.typing import Subprotocol
 
         query = urlencode({"container": CONTAINER, "stdin": "true", "stdout": "false"})
         path = f"/api/v1/namespaces/{self._namespace}/pods/{self._pod}/attach?{query}"
         try:
-            return unix_connect(
-                self._client.socket_path,
-                f"ws://localhost{path}",
-                subprotocols=[Subprotocol("v4.channel.k8s.io")],
-                compression=None,
-                open_timeout=_TIMEOUT,
-                close_timeout=1,
-                # A connection that is dead without a word is made anew before the runner takes us
-                # for gone (trace.SILENCE).
-                ping_interval=_PING,
-                ping_timeout=_PING,
-            )
+            return _WebSocket(self._client.socket_path, path)
         except InvalidStatus as error:
             body = _message(bytes(error.response.body or b""))
             if error.response.status_code in (401, 403):
@@ -91,6 +87,97 @@ class ControlChannel:
             ) from error
         except (OSError, WebSocketException) as error:
             raise TraceError(f"can't attach to the runner: {error}") from error
+
+
+class _WebSocket:
+    """A web socket that is only written to; what comes is looked at before each message."""
+
+    def __init__(self, socket_path: str, resource: str) -> None:
+        """Connects, to a Unix socket.
+
+        Raises:
+            OSError: the connection broke, or is not answered.
+            websockets.exceptions.WebSocketException: it is refused.
+        """
+        from websockets.client import ClientProtocol
+        from websockets.protocol import State
+        from websockets.typing import Subprotocol
+        from websockets.uri import parse_uri
+
+        self._protocol = ClientProtocol(
+            parse_uri(f"ws://localhost{resource}"),
+            subprotocols=[Subprotocol("v4.channel.k8s.io")],
+        )
+        self._asked_at = 0.0
+        """When the last ping was sent; 0: it is answered."""
+        with contextlib.ExitStack() as on_error:
+            self._socket = socket.socket(socket.AF_UNIX)
+            on_error.callback(self._socket.close)
+            self._socket.settimeout(_TIMEOUT)
+            self._socket.connect(socket_path)
+            self._protocol.send_request(self._protocol.connect())
+            self._flush()
+            while self._protocol.state is State.CONNECTING:
+                if self._protocol.handshake_exc is not None:
+                    raise self._protocol.handshake_exc
+                self._take(self._socket.recv(_CHUNK))
+            on_error.pop_all()
+
+    def send(self, data: bytes) -> None:
+        """Sends a message.
+
+        Raises:
+            OSError: the connection has broken, or its other end has ended it or is silent.
+        """
+        from websockets.frames import Opcode
+
+        for piece in self._what_came():
+            self._take(piece)
+        for event in self._protocol.events_received():
+            if getattr(event, "opcode", None) is Opcode.PONG:
+                self._asked_at = 0.0
+        if self._protocol.close_expected():
+            raise ConnectionError("its other end has closed it")
+        now = time.monotonic()
+        if self._asked_at and now - self._asked_at > _SILENT:
+            raise TimeoutError("its other end is silent")
+        self._protocol.send_binary(data)
+        if not self._asked_at:
+            self._asked_at = now
+            self._protocol.send_ping(b"")
+        self._flush()
+
+    def close(self) -> None:
+        """Says goodbye, and waits a little for the answer: what was sent is to be read."""
+        from websockets.protocol import State
+
+        with contextlib.suppress(OSError), self._socket:
+            if self._protocol.state is State.OPEN:
+                self._protocol.send_close()
+                self._flush()
+            self._socket.settimeout(_FAREWELL)
+            while piece := self._socket.recv(_CHUNK):
+                self._take(piece)
+
+    def _what_came(self) -> Iterator[bytes]:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        while poll.poll(0):
+            yield self._socket.recv(_CHUNK)
+
+    def _take(self, data: bytes) -> None:
+        if data:
+            self._protocol.receive_data(data)
+            self._flush()
+        else:
+            self._protocol.receive_eof()
+            if self._protocol.handshake_exc is None:
+                raise ConnectionError("it has ended")
+
+    def _flush(self) -> None:
+        for data in self._protocol.data_to_send():
+            if data:
+                self._socket.sendall(data)
 
 
 def _message(body: bytes) -> str:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import NotFoundError, StartError, TraceError
@@ -68,6 +70,8 @@ class Fleet:
         """Whose objects are not all there yet, by the Job's name: whether its pod is gone again."""
         self._streams: dict[str, RunnerStream] = {}
         """By the Job's name."""
+        self._running: SimpleQueue[tuple[float, RunnerStream]] = SimpleQueue()
+        """The runners that have begun, each with the time by which it must have ended."""
         self._lock = threading.Lock()
         self._sink: Sink = lambda event: None
         self._launching = 0
@@ -91,7 +95,13 @@ class Fleet:
         """Begins to follow; events go to the sink from now on."""
         self._sink = sink
         # What the control channels need is imported while the pods start: hello comes at once.
-        for work in (self._watch_pods, self._watch_job_events, _prepare_control, self._launch):
+        for work in (
+            self._watch_pods,
+            self._watch_job_events,
+            self._watch_ends,
+            _prepare_control,
+            self._launch,
+        ):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 
     def _launch(self) -> None:
@@ -189,11 +199,10 @@ class Fleet:
                 name,
                 node,
                 timeout=self._timeout,
-                longest=self._longest,
                 owned=self._owned,
                 containers=containers,
                 sink=self._sink,
-                on_start=self._own,
+                on_start=self._on_start,
                 on_end=self._on_end,
             )
         stream.start()
@@ -225,6 +234,18 @@ class Fleet:
             if pod_is_gone:
                 stream.on_pod_gone()
             self._check_finished()
+
+    def _on_start(self, stream: RunnerStream) -> None:
+        self._running.put((time.monotonic() + self._longest, stream))
+        self._own(self._namespace, stream.pod_name)
+
+    def _watch_ends(self) -> None:
+        """Gives up who has not ended in time: those that began first come first."""
+        while True:
+            end, stream = self._running.get()
+            while (left := end - time.monotonic()) > 0:
+                time.sleep(min(left, threading.TIMEOUT_MAX))
+            stream.give_up()
 
     def _on_end(self, stream: RunnerStream) -> None:
         # It must not start when nobody follows it any more.
@@ -303,4 +324,4 @@ def _job_of(pod: Object) -> str:
 
 
 def _prepare_control() -> None:
-    import websockets.sync.client  # noqa: F401
+    import websockets.client  # noqa: F401

@@ -14,6 +14,7 @@ import contextlib
 import io
 import os
 import re
+import resource
 import shutil
 import socket
 import stat
@@ -40,6 +41,10 @@ _FOLDERS = "kubectl-trace-"
 """How the names of the sockets' folders begin."""
 
 _SOCKET, _RUNNERS = "s", "runners"
+
+_FILES = 10_240
+"""Files that we and kubectl may open: each runner takes some, and a shell's usual limit is 1024.
+Python's and kubectl's sockets bear any number; macOS grants no process more (OPEN_MAX)."""
 
 _YOUNG = 60.0  # seconds in which a proxy must have begun to listen
 
@@ -95,6 +100,7 @@ class Proxy:
             TraceError: there is no kubectl on PATH.
         """
         binary = kubectl()
+        _raise_file_limit()
         folder = Path(tempfile.mkdtemp(prefix=_FOLDERS))
         self._path = folder / _SOCKET
         stop = msgspec.json.encode(Stop()).decode()
@@ -167,6 +173,13 @@ class Proxy:
 
     def _listens(self) -> bool:
         return _listens(self._path)
+
+
+def _raise_file_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def remove_dead() -> list[Path]:
