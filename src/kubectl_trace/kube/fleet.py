@@ -14,7 +14,7 @@ from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube import traces
 from kubectl_trace.kube.client import UnavailableError
 from kubectl_trace.kube.stream import RunnerStream
-from kubectl_trace.kube.watch import pod_changes
+from kubectl_trace.kube.watch import differences, pod_changes
 from kubectl_trace.results.events import Finished, Notice, Progress
 
 if TYPE_CHECKING:
@@ -78,7 +78,8 @@ class Fleet:
         self._stopping = False
         self._finished = False
         self._pool: ThreadPoolExecutor | None = None
-        self._seen: set[str] = set()
+        self._pods: dict[str, dict[str, Object]] = {}
+        """By the Job's name and the UID; the last one of a Job is the one that counts."""
         self._told: set[str] = set()
 
     @property
@@ -276,8 +277,8 @@ class Fleet:
         query = {"labelSelector": f"{jobs.LABEL_ID}={self._id}"}
         path = f"/api/v1/namespaces/{self._namespace}/pods"
         try:
-            for pods in pod_changes(self._client, path, query):
-                self._on_pods({_job_of(pod): pod for pod in pods.values()})
+            for changed, gone in differences(pod_changes(self._client, path, query)):
+                self._on_pods(changed, gone)
         except TraceError as error:
             if not self.started:
                 self._sink(Finished(error))
@@ -290,21 +291,36 @@ class Fleet:
             self._sink(Finished(TraceError(f"kubectl trace itself failed: {error!r}")))
             raise
 
-    def _on_pods(self, pods: dict[str, Object]) -> None:
-        for name, pod in pods.items():
-            stream = self._streams.get(name)
-            if stream is None:
-                # Another client's trace has got a new node.
-                node = pod["metadata"].get("annotations", {}).get(jobs.ANNOTATION_NODE, "")
-                stream = self._add(name, node)
-            stream.on_pod(pod)
-        for name in self._seen - pods.keys():
-            with self._lock:
-                if name in self._creating:
-                    self._creating[name] = True  # why comes from who creates it
-                    continue
-            self._streams[name].on_pod_gone()
-        self._seen = set(pods)
+    def _on_pods(self, changed: Iterable[Object], gone: Iterable[Object]) -> None:
+        touched: dict[str, None] = {}
+        for pod in changed:
+            job = _job_of(pod)
+            self._pods.setdefault(job, {})[pod["metadata"]["uid"]] = pod
+            touched[job] = None
+        for pod in gone:
+            job = _job_of(pod)
+            del self._pods[job][pod["metadata"]["uid"]]
+            touched[job] = None
+        for job in touched:
+            if pods := self._pods[job]:
+                self._on_pod(job, list(pods.values())[-1])
+            else:
+                self._on_pod_gone(job)
+
+    def _on_pod(self, job: str, pod: Object) -> None:
+        stream = self._streams.get(job)
+        if stream is None:
+            # Another client's trace has got a new node.
+            node = pod["metadata"].get("annotations", {}).get(jobs.ANNOTATION_NODE, "")
+            stream = self._add(job, node)
+        stream.on_pod(pod)
+
+    def _on_pod_gone(self, job: str) -> None:
+        with self._lock:
+            if job in self._creating:
+                self._creating[job] = True  # why comes from who creates it
+                return
+        self._streams[job].on_pod_gone()
 
     def _watch_job_events(self) -> None:
         """The Job controller says in events, and nowhere else, why it can't create a pod."""
