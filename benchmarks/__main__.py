@@ -27,6 +27,7 @@ MODULES = (
     "foreign_noise",
     "call_cost",
     "function_lookup",
+    "fan_out",
 )
 """Each has a function `rows`."""
 

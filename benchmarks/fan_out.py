@@ -1,10 +1,12 @@
 """One trace on many nodes: a real control plane, simulated kubelets (`scale`), the real client.
 
-By hand with another number of nodes: python -m benchmarks.fan_out 1000
+By hand with another number of nodes, or a controller manager and a scheduler as slow as they are by
+default: python -m benchmarks.fan_out --help
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import json
 import subprocess
@@ -35,8 +37,8 @@ def rows() -> Iterator[Row]:
     yield from _rows(_NODES)
 
 
-def _rows(nodes: int, *, calls_a_second: int = control_plane.CALLS_A_SECOND) -> Iterator[Row]:
-    with control_plane.running(calls_a_second=calls_a_second) as plane, _kubelets(plane, nodes):
+def _rows(nodes: int, *, by_default: bool = False) -> Iterator[Row]:
+    with control_plane.running(by_default=by_default) as plane, _kubelets(plane, nodes):
         kubeconfig = f"--kubeconfig={plane.kubeconfig(control_plane.TRACER)}"
         argv = [COMMAND, kubeconfig, "run", "--all-nodes", "--yes", "-a"]
         argv += ["--timeout", f"{_TIMEOUT:g}s", "-e", scripted.PROGRAM]
@@ -150,5 +152,14 @@ def _tell(ran: client.Run, calls: Counter[str]) -> None:
     print(f"calls: {parts}", file=sys.stderr)
 
 
+def main() -> None:
+    """The table alone."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.fan_out")
+    parser.add_argument("nodes", type=int, nargs="?", default=_NODES)
+    parser.add_argument("--by-default", action="store_true", help="slow controllers")
+    given = parser.parse_args()
+    print(table(list(_rows(given.nodes, by_default=given.by_default))))
+
+
 if __name__ == "__main__":
-    print(table(list(_rows(int(sys.argv[1]) if sys.argv[1:] else _NODES))))
+    main()

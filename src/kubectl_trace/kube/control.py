@@ -62,11 +62,11 @@ class ControlChannel:
             self.close()
             raise TraceError(f"the connection to the runner broke: {error}") from error
 
-    def close(self) -> None:
-        """Ends the channel."""
+    def close(self, *, wait: bool = False) -> None:
+        """Ends the channel. `wait`: a little, until what was sent has been taken."""
         opened, self._socket = self._socket, None
         if opened is not None:
-            opened.close()
+            opened.close(wait=wait)
 
     def _open(self) -> _WebSocket:
         # Only needed once a pod runs.
@@ -147,8 +147,8 @@ class _WebSocket:
             self._protocol.send_ping(b"")
         self._flush()
 
-    def close(self) -> None:
-        """Says goodbye, and waits a little for the answer: what was sent is to be read."""
+    def close(self, *, wait: bool) -> None:
+        """Says goodbye. `wait`: a little, for the answer."""
         from websockets.protocol import State
 
         with contextlib.suppress(OSError), self._socket:
@@ -156,7 +156,7 @@ class _WebSocket:
                 self._protocol.send_close()
                 self._flush()
             self._socket.settimeout(_FAREWELL)
-            while piece := self._socket.recv(_CHUNK):
+            while wait and (piece := self._socket.recv(_CHUNK)):
                 self._take(piece)
 
     def _what_came(self) -> Iterator[bytes]:

@@ -123,11 +123,12 @@ def test_all_messages_go_through_one_connection_that_needs_no_thread(
     assert not {t for t in threading.enumerate() if "_serve" not in t.name} - threads
 
 
+@pytest.mark.parametrize("wait", [True, False])
 def test_what_is_sent_before_the_end_of_a_channel_comes(
-    kubelet: Kubelet, channel: ControlChannel
+    kubelet: Kubelet, channel: ControlChannel, wait: bool
 ) -> None:
     channel.send(Stop())
-    channel.close()
+    channel.close(wait=wait)
     assert kubelet.heard.get(timeout=20).endswith(STOP[1:])
 
 

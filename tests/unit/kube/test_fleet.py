@@ -113,7 +113,7 @@ class Trace:
                     raise TraceError("the connection to the runner broke")
                 trace.said.append((self._pod, message))
 
-            def close(self) -> None:
+            def close(self, *, wait: bool) -> None:
                 """Nothing is open."""
 
         monkeypatch.setattr(stream, "ControlChannel", Channel)
