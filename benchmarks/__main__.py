@@ -33,6 +33,7 @@ MODULES = (
     "first_event",
     "after_ctrl_c",
     "runner_size",
+    "fan_out",
 )
 """Each has a function `rows`."""
 

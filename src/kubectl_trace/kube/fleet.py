@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
+from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import NotFoundError, StartError, TraceError
@@ -12,7 +14,7 @@ from kubectl_trace.kube import early, traces
 from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube.client import UnavailableError
 from kubectl_trace.kube.stream import RunnerStream
-from kubectl_trace.kube.watch import pod_changes
+from kubectl_trace.kube.watch import differences, pod_changes
 from kubectl_trace.results.events import Finished, Notice, Progress
 
 if TYPE_CHECKING:
@@ -68,13 +70,16 @@ class Fleet:
         """Whose objects are not all there yet, by the Job's name: whether its pod is gone again."""
         self._streams: dict[str, RunnerStream] = {}
         """By the Job's name."""
+        self._running: SimpleQueue[tuple[float, RunnerStream]] = SimpleQueue()
+        """The runners that have begun, each with the time by which it must have ended."""
         self._lock = threading.Lock()
         self._sink: Sink = lambda event: None
         self._launching = 0
         self._stopping = False
         self._finished = False
         self._pool: ThreadPoolExecutor | None = None
-        self._seen: set[str] = set()
+        self._pods: dict[str, dict[str, Object]] = {}
+        """By the Job's name and the UID; the last one of a Job is the one that counts."""
         self._told: set[str] = set()
 
     @property
@@ -90,7 +95,7 @@ class Fleet:
     def start(self, sink: Sink) -> None:
         """Begins to follow; events go to the sink from now on."""
         self._sink = sink
-        for work in (self._watch_pods, self._watch_job_events, self._launch):
+        for work in (self._watch_pods, self._watch_job_events, self._watch_ends, self._launch):
             threading.Thread(target=work, name=work.__name__, daemon=True).start()
 
     def _launch(self) -> None:
@@ -196,11 +201,10 @@ class Fleet:
                 name,
                 node,
                 timeout=self._timeout,
-                longest=self._longest,
                 owned=self._owned,
                 containers=containers,
                 sink=self._sink,
-                on_start=self._own,
+                on_start=self._on_start,
                 on_end=self._on_end,
                 early=is_early,
             )
@@ -235,6 +239,18 @@ class Fleet:
                 stream.on_pod_gone()
             self._check_finished()
 
+    def _on_start(self, stream: RunnerStream) -> None:
+        self._running.put((time.monotonic() + self._longest, stream))
+        self._own(self._namespace, stream.pod_name)
+
+    def _watch_ends(self) -> None:
+        """Gives up who has not ended in time: those that began first come first."""
+        while True:
+            end, stream = self._running.get()
+            while (left := end - time.monotonic()) > 0:
+                time.sleep(min(left, threading.TIMEOUT_MAX))
+            stream.give_up()
+
     def _on_end(self, stream: RunnerStream) -> None:
         # It must not start when nobody follows it any more.
         if self._owned and stream.is_worthless and (text := self._take_back(stream)):
@@ -264,8 +280,8 @@ class Fleet:
         query = {"labelSelector": f"{jobs.LABEL_ID}={self._id}"}
         path = f"/api/v1/namespaces/{self._namespace}/pods"
         try:
-            for pods in pod_changes(self._client, path, query):
-                self._on_pods({_job_of(pod): pod for pod in pods.values()})
+            for changed, gone in differences(pod_changes(self._client, path, query)):
+                self._on_pods(changed, gone)
         except TraceError as error:
             if not self.started:
                 self._sink(Finished(error))
@@ -278,21 +294,36 @@ class Fleet:
             self._sink(Finished(TraceError(f"kubectl trace itself failed: {error!r}")))
             raise
 
-    def _on_pods(self, pods: dict[str, Object]) -> None:
-        for name, pod in pods.items():
-            stream = self._streams.get(name)
-            if stream is None:
-                # Another client's trace has got a new node.
-                node = pod["metadata"].get("annotations", {}).get(jobs.ANNOTATION_NODE, "")
-                stream = self._add(name, node)
-            stream.on_pod(pod)
-        for name in self._seen - pods.keys():
-            with self._lock:
-                if name in self._creating:
-                    self._creating[name] = True  # why comes from who creates it
-                    continue
-            self._streams[name].on_pod_gone()
-        self._seen = set(pods)
+    def _on_pods(self, changed: Iterable[Object], gone: Iterable[Object]) -> None:
+        touched: dict[str, None] = {}
+        for pod in changed:
+            job = _job_of(pod)
+            self._pods.setdefault(job, {})[pod["metadata"]["uid"]] = pod
+            touched[job] = None
+        for pod in gone:
+            job = _job_of(pod)
+            del self._pods[job][pod["metadata"]["uid"]]
+            touched[job] = None
+        for job in touched:
+            if pods := self._pods[job]:
+                self._on_pod(job, list(pods.values())[-1])
+            else:
+                self._on_pod_gone(job)
+
+    def _on_pod(self, job: str, pod: Object) -> None:
+        stream = self._streams.get(job)
+        if stream is None:
+            # Another client's trace has got a new node.
+            node = pod["metadata"].get("annotations", {}).get(jobs.ANNOTATION_NODE, "")
+            stream = self._add(job, node)
+        stream.on_pod(pod)
+
+    def _on_pod_gone(self, job: str) -> None:
+        with self._lock:
+            if job in self._creating:
+                self._creating[job] = True  # why comes from who creates it
+                return
+        self._streams[job].on_pod_gone()
 
     def _watch_job_events(self) -> None:
         """The Job controller says in events, and nowhere else, why it can't create a pod."""
@@ -313,4 +344,4 @@ def _job_of(pod: Object) -> str:
 
 def _prepare_control() -> None:
     """What the control channels need is imported while the pods start: hello comes at once."""
-    import websockets.sync.client  # noqa: F401
+    import websockets.client  # noqa: F401

@@ -17,6 +17,7 @@ import contextlib
 import io
 import os
 import re
+import resource
 import select
 import subprocess
 import threading
@@ -48,6 +49,9 @@ garbage."""
 _LAST = 5.0  # seconds for kubectl to end
 
 _LOOK_AGAIN = 0.001  # seconds between two looks whether it listens
+_FILES = 10_240
+"""Files that we and kubectl may open: each runner takes some, and a shell's usual limit is 1024.
+Python's and kubectl's sockets bear any number; macOS grants no process more (OPEN_MAX)."""
 
 _YOUNG = 60.0  # seconds in which a proxy must have begun to listen
 
@@ -103,6 +107,7 @@ class Proxy:
             TraceError: there is no kubectl on PATH.
         """
         binary = kubectl()
+        _raise_file_limit()
         folder = os.path.join(_temporary(), _FOLDERS + os.urandom(8).hex())
         os.mkdir(folder, 0o700)
         self._path = os.path.join(folder, _SOCKET)
@@ -194,6 +199,13 @@ class Proxy:
 
     def _listens(self) -> bool:
         return _listens(self._path)
+
+
+def _raise_file_limit() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def remove_dead() -> list[str]:

@@ -60,11 +60,10 @@ class RunnerStream:
         node: str,
         *,
         timeout: float,
-        longest: float,
         owned: bool,
         containers: tuple[Container, ...],
         sink: Sink,
-        on_start: Callable[[str, str], None],
+        on_start: Callable[[RunnerStream], None],
         on_end: Callable[[RunnerStream], None],
         early: bool = False,
     ) -> None:
@@ -76,11 +75,10 @@ class RunnerStream:
             name: The Job's name.
             node: The node's name.
             timeout: Seconds for the runner to start.
-            longest: Seconds after which a runner that has started must have ended.
             owned: The runner shall end with us.
             containers: The scope that it starts with.
             sink: Takes the events.
-            on_start: Called once with the namespace and the pod, when the runner runs.
+            on_start: Called once, when the runner runs.
             on_end: Called once, after the runner's `Ended`.
             early: Its first output is to come before its log can be read.
         """
@@ -90,7 +88,6 @@ class RunnerStream:
         self._client = client
         self._namespace = namespace
         self._timeout = timeout
-        self._longest = longest
         self._owned = owned
         self._containers = self._scope = containers
         self._sink = sink
@@ -179,6 +176,10 @@ class RunnerStream:
             if self._voice is not None:
                 self._voice.set_scope(containers)
 
+    def give_up(self) -> None:
+        """It must have ended by now."""
+        self._end(TraceError("the runner did not end in time; its last records and maps are lost"))
+
     def give_up_soon(self) -> None:
         """The user waits for the end: a runner out of reach is waited for a while only."""
         self._awaited_since = self._awaited_since or time.monotonic()
@@ -195,7 +196,8 @@ class RunnerStream:
             self._stream.close()
 
     @property
-    def _pod_name(self) -> str:
+    def pod_name(self) -> str:
+        """The name of the runner's pod, once there is one."""
         assert self._pod is not None
         return str(self._pod["metadata"]["name"])
 
@@ -225,7 +227,7 @@ class RunnerStream:
     def _follow(self) -> None:
         self._wait_for_start()
         voice = Voice(
-            ControlChannel(self._client, self._namespace, self._pod_name),
+            ControlChannel(self._client, self._namespace, self.pod_name),
             self._containers,
             is_over=self._needs_no_word,
         )
@@ -236,20 +238,11 @@ class RunnerStream:
             if self._last_word is not None:
                 voice.end(self._last_word)
             self._is_speaking = self._owned or self._last_word is not None
-        timer = threading.Timer(
-            min(self._longest, threading.TIMEOUT_MAX), self._end, args=(self._overdue(),)
-        )
-        timer.daemon = True
-        timer.start()
-        self._on_start(self._namespace, self._pod_name)
+        self._on_start(self)
         if self._is_speaking:
             self._in_thread(self._speak)
         self._await_log()
         self._read_log()
-
-    @staticmethod
-    def _overdue() -> TraceError:
-        return TraceError("the runner did not end in time; its last records and maps are lost")
 
     def _speak(self) -> None:
         assert self._voice is not None
@@ -310,7 +303,7 @@ class RunnerStream:
 
     def _last_event(self) -> str:
         """What the cluster last complained about the runner's pod, or that it can't be created."""
-        name = self.name if self._pod is None else self._pod_name
+        name = self.name if self._pod is None else self.pod_name
         try:
             events = self._client.get(
                 f"/api/v1/namespaces/{self._namespace}/events",
@@ -416,7 +409,7 @@ class RunnerStream:
             raise TraceError(f"out of reach, its last records and maps are lost: {error}")
 
     def _read_log_once(self) -> None:
-        path = f"/api/v1/namespaces/{self._namespace}/pods/{self._pod_name}/log"
+        path = f"/api/v1/namespaces/{self._namespace}/pods/{self.pod_name}/log"
         query = {"container": jobs.CONTAINER, "follow": "true"}
         with self._client.stream(path, query) as stream:
             self._stream = stream

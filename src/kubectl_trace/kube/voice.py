@@ -99,7 +99,7 @@ class Voice:
             if stop:
                 with contextlib.suppress(TraceError):
                     self._channel.send(Stop())
-            self._channel.close()
+            self._channel.close(wait=stop)  # hundreds that have ended are left at once
         finally:
             self._lock.release()
 

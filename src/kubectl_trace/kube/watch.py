@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kubectl_trace.kube.client import GoneError, UnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from kubectl_trace.kube.client import Client, Object
 
@@ -55,3 +55,20 @@ def pod_changes(
                     time.sleep(RECONNECT)
         except (GoneError, UnavailableError):
             time.sleep(RECONNECT)
+
+
+def differences(
+    states: Iterable[dict[str, Object]],
+) -> Iterator[tuple[list[Object], list[Object]]]:
+    """What each state of `pod_changes` adds to the one before.
+
+    Of hundreds of pods one changes at a time: who looks at all of them each time is slow.
+
+    Yields:
+        The pods that are new or not as they were, and those that are gone.
+    """
+    before: dict[str, Object] = {}
+    for pods in states:
+        changed = [pod for uid, pod in pods.items() if before.get(uid) is not pod]
+        yield changed, [before[uid] for uid in before.keys() - pods.keys()]
+        before = pods

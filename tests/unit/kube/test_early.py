@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from websockets.exceptions import ConnectionClosedOK
 
 from kubectl_trace.errors import ForbiddenError, TraceError
-from kubectl_trace.kube import control, early
+from kubectl_trace.kube import early
 from kubectl_trace.kube.early import Beginning, EarlyOutput
 from kubectl_trace.results.record import Record, encode
 
@@ -78,14 +78,13 @@ def begun(
 ) -> tuple[EarlyOutput, SimpleQueue[bytes]]:
     left = list(answers)
 
-    def attach(*_: object, output: bool) -> Connection:
-        assert output
+    def attach(*_: object) -> Connection:
         answer = left.pop(0)
         if isinstance(answer, TraceError):
             raise answer
         return answer
 
-    monkeypatch.setattr(control, "attach", attach)
+    monkeypatch.setattr(early, "_attach", attach)
     monkeypatch.setattr(early, "_FIRST", 0.0)
     monkeypatch.setattr(early, "_AGAIN", 0.0)
     given: SimpleQueue[bytes] = SimpleQueue()

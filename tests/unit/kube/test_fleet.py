@@ -8,12 +8,16 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from kubectl_trace import trace as tracing
 from kubectl_trace.errors import ForbiddenError, NotFoundError, StartError, TraceError
 from kubectl_trace.kube import job as jobs
-from kubectl_trace.kube import stream, voice, watch
+from kubectl_trace.kube import stream, traces, voice, watch
 from kubectl_trace.kube.client import Client, GoneError, UnavailableError
 from kubectl_trace.kube.fleet import Fleet
 from kubectl_trace.kube.placement import Placement
@@ -24,8 +28,6 @@ from kubectl_trace.trace import Container, Hello, Scope, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-    import pytest
 
     from kubectl_trace.kube.client import Object
 
@@ -94,11 +96,13 @@ class Trace:
         """How many more messages can't be sent."""
         self.refused = 0
         """How many more the API server does not allow."""
+        self.channels = 0
         trace = self
 
         class Channel:
             def __init__(self, client: object, namespace: str, pod: str) -> None:
                 self._pod = pod
+                trace.channels += 1
 
             def send(self, message: object) -> None:
                 if trace.refused:
@@ -109,7 +113,7 @@ class Trace:
                     raise TraceError("the connection to the runner broke")
                 trace.said.append((self._pod, message))
 
-            def close(self) -> None:
+            def close(self, *, wait: bool) -> None:
                 """Nothing is open."""
 
         monkeypatch.setattr(stream, "ControlChannel", Channel)
@@ -246,9 +250,10 @@ def test_the_reason_why_objects_can_not_all_be_created_is_told_not_that_the_pod_
     trace = Trace(monkeypatch, "a")
 
     def create(placement: Placement) -> None:
-        pod = {"metadata": {"name": "a", "labels": {jobs.LABEL: "a"}}, "status": {}}
-        trace.fleet._on_pods({"a": pod})
-        trace.fleet._on_pods({})  # taken back with its Job
+        metadata = {"name": "a", "uid": "a", "labels": {jobs.LABEL: "a"}}
+        pod = {"metadata": metadata, "status": {}}
+        trace.fleet._on_pods([pod], [])
+        trace.fleet._on_pods([], [pod])  # taken back with its Job
         raise ForbiddenError("may not create configmaps")
 
     trace.create = create
@@ -566,3 +571,61 @@ def test_of_many_runners_none_is_asked_before_it_is_known_to_run(
     for node in nodes:
         trace.pod(node, "waiting", on=node)
     assert Early.made == []
+
+
+def test_of_many_pods_only_those_that_changed_are_looked_at() -> None:
+    a, b, later = {"metadata": {"uid": "a"}}, {"metadata": {"uid": "b"}}, {"metadata": {"uid": "a"}}
+    states = [{"a": a}, {"a": a, "b": b}, {"a": later, "b": b}, {"b": b}, {"b": b}]
+    differences = list(watch.differences(states))
+    expected = [([a], []), ([b], []), ([later], []), ([], [later]), ([], [])]
+    assert differences == expected
+    assert differences[2][0][0] is later
+
+
+@pytest.mark.parametrize("count", [2, 20])
+def test_a_trace_takes_four_calls_a_node_and_three_beside_them(
+    monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    nodes = [f"node-{number}" for number in range(count)]
+    trace = Trace(monkeypatch, *nodes)
+    calls: Counter[str] = Counter()
+
+    def counted(name: str) -> None:
+        call = getattr(trace.api, name)
+
+        def counting(path: str, *rest: Any, **named: Any) -> Any:
+            calls[f"{name} {path.rpartition('/')[2]}"] += 1
+            return call(path, *rest, **named)
+
+        monkeypatch.setattr(trace.api, name, counting)
+
+    def create(path: str, body: Object, query: object = None) -> Object:
+        return {**body, "metadata": {**body["metadata"], "uid": "u"}}
+
+    monkeypatch.setattr(trace.api, "create", create)
+    for name in ("create", "get", "stream", "watch", "delete"):
+        counted(name)
+    described = tracing.Trace(id="id", program="BEGIN {}", merge=True)
+    options = jobs.JobOptions(namespace="n", target="nodes")
+
+    def begin(placement: Placement) -> None:
+        job = jobs.job(described, placement, options)
+        traces.create(trace.api, job, jobs.config_map(described, job))
+
+    trace.create = begin
+    trace.start()
+    for node in nodes:
+        trace.runs(node)
+        trace.api.logs.setdefault(node, Log()).pieces.put(SUMMARY)
+        trace.api.logs[node].pieces.put(None)
+    until(lambda: bool(trace.of(Finished)))
+    trace.fleet.close()
+    assert calls == {
+        "create jobs": count,
+        "create configmaps": count,
+        "stream log": count,
+        "get pods": 1,
+        "watch pods": 1,
+        "watch events": 1,
+    }
+    assert trace.channels == count

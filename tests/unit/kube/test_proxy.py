@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,7 +16,6 @@ from kubectl_trace.kube.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 KUBECTL = """#!/bin/sh
 case $1 in
@@ -58,6 +59,21 @@ def killed(proxy: Proxy) -> None:
     proxy._guard.stdin.close()
     proxy._guard.wait(20)
     proxy._guard.stdout.close()
+
+
+def test_we_and_kubectl_may_open_a_file_for_each_of_hundreds_of_runners(notes: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1024, before[1]))
+    try:
+        proxy = Proxy([], lambda text: None)
+        limits = Path(f"/proc/{proxy._guard.pid}/limits").read_text()
+        proxy.socket_path()
+        proxy.close()
+        assert resource.getrlimit(resource.RLIMIT_NOFILE)[0] == min(10_240, before[1])
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    assert int(line.split()[3]) == min(10_240, before[1])
 
 
 def test_the_runners_of_a_client_that_is_killed_are_told_to_stop(notes: Path) -> None:
