@@ -36,7 +36,7 @@ KERNEL_BUFFER = "kernel buffer"
 """Why most events are lost: there was no room for them in the buffer that bpftrace reads."""
 
 # Many of these make one record.
-_JOINABLE = frozenset({"printf", "call"})
+_JOINABLE = {"printf": str, "call": dict}
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,8 @@ class RecordWriter:
                 return
             self.delivered += 1
         data, container = output.data, given.container
-        if output.type in _JOINABLE and not isinstance(data, list) and isinstance(container, int):
+        joinable = isinstance(data, _JOINABLE.get(output.type, ()))
+        if joinable and isinstance(container, int):
             self.delivered_by[container] += 1
             if output.type != self._joined_type or len(self._joined) >= _JOINED:
                 self._join()
