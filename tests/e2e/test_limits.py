@@ -136,7 +136,9 @@ def test_a_program_that_prints_until_it_is_stopped_loses_nothing_in_a_scope(
 ) -> None:
     # Without a scope some of what comes while bpftrace detaches is lost.
     pid = generator.pid
-    program = 'tracepoint:syscalls:sys_enter_getppid { @ += 1; if (@ % 20 == 0) { printf("a text\\n"); } }'
+    program = (
+        'tracepoint:syscalls:sys_enter_getppid { @ += 1; if (@ % 20 == 0) { printf("a text\\n"); } }'
+    )
     generator.begin(1 << 40)
     for _ in range(3):
         command = start("run", f"local/{pid}", ANY_COST, "--strict", "-e", program)
