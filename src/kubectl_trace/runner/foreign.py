@@ -156,7 +156,10 @@ class Marks:
         seen: set[tuple[int, int]] = set()
         for _ in range(_PASSES):
             # What these fork meanwhile, the next pass sees.
-            new = set(self._tasks(cgroup)) - seen
+            try:
+                new = set(self._tasks(cgroup)) - seen
+            except OSError:
+                return False  # such as a threaded cgroup's, whose processes are not to be had
             if not new:
                 identities = set(found.values())
                 return len(identities) == 1 and not any(
@@ -241,7 +244,9 @@ def _is_kept_out(task: Path, target: Target) -> bool:
     try:
         mount, above = _namespace(task / "ns" / "mnt"), _namespace(task / "ns" / "pid")
         found = _CAPABILITIES.findall((task / "status").read_text(errors="replace"))
-    except PermissionError:
+    except (FileNotFoundError, ProcessLookupError):
+        raise
+    except OSError:
         return False
     return (
         len(found) == len(_SETS)

@@ -367,8 +367,10 @@ def _behind_starts(
     program: Program, found: Mapping[str, Sequence[File]], release: str
 ) -> dict[tuple[str, str], int]:
     """The uprobes that cost less behind their functions' first bytes, and how many these are."""
-    if bpftrace.is_before(release, 20):
-        return {}  # Debian's 0.17 takes no offset
+    # Older builds may be without what tells whether an instruction begins at an offset, and take
+    # none then: Debian's 0.17 does. 0.23 and 0.27 were seen to take them.
+    if bpftrace.is_before(release, 23):
+        return {}
     places = {}
     for name, function in attach.entry_probes(program):
         behind = {_behind(file, function) for file in found.get(name, ())}

@@ -194,6 +194,16 @@ def test_what_is_not_known_or_not_one_container_is_left_out(node: Node) -> None:
     assert node.marked() == {}
 
 
+def test_what_can_not_be_read_is_left_out_and_the_others_are_marked(node: Node) -> None:
+    threaded = node.container("pod-2", "b" * 64) / "threaded"
+    (threaded / "cgroup.procs").mkdir(parents=True)  # reading fails, as it does there
+    status = node.task(node.container("pod-2", "c" * 64)) / "status"
+    status.unlink()
+    status.mkdir()
+    other = node.container("pod-2", "d" * 64)
+    assert node.marked() == {number(other): FOREIGN}
+
+
 def test_outside_of_kubepods_nothing_is_marked(node: Node) -> None:
     outside = node.pods.parents[1] / "system.slice" / ("b" * 64)
     outside.mkdir(parents=True)

@@ -296,6 +296,7 @@ def test_a_uprobe_is_behind_the_bytes_that_do_nothing_and_keeps_its_name(
     ("program", "release"),
     [
         ("uprobe:EXE:main { }", "0.17.0"),
+        ("uprobe:EXE:main { }", "0.20.2"),
         ("uprobe:EXE:main { @[ustack] = count(); }", "0.23.2"),
         ("uprobe:EXE:main { printf(probe); }", "0.23.2"),
         ('uprobe:EXE:main / reg("ip") / { }', "0.23.2"),
