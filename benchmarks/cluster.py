@@ -73,8 +73,10 @@ def runner_of(trace_id: str) -> str:
 
 
 def pod_of(trace_id: str) -> dict[str, Any]:
-    """The pod of the trace's runner."""
-    found = json.loads(kubectl("get", "pods", "-l", f"{_TRACE_LABEL}={trace_id}", "-o", "json"))
+    """The pod of the trace's runner, which runs: its output may come before the kubelet knows."""
+    selector = f"{_TRACE_LABEL}={trace_id}"
+    kubectl("wait", "--for=condition=ready", "pod", "-l", selector, f"--timeout={_TIMEOUT:.0f}s")
+    found = json.loads(kubectl("get", "pods", "-l", selector, "-o", "json"))
     pod: dict[str, Any] = found["items"][0]
     return pod
 
