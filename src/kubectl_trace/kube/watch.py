@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from kubectl_trace.errors import ForbiddenError
 from kubectl_trace.kube.client import GoneError, UnavailableError
 
 if TYPE_CHECKING:
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from kubectl_trace.kube.client import Client, Object
 
 _WATCH_SECONDS = 300
+_REFUSED = 60.0  # seconds in which what was allowed before may be refused
 RECONNECT = 1.0  # seconds between two attempts to reach an API server that is away
 
 
@@ -32,6 +34,7 @@ def pod_changes(
     Raises:
         ForbiddenError, TraceError: as the API server answers.
     """
+    last = 0.0
     while True:
         try:
             listed = client.get(path, query)
@@ -39,7 +42,7 @@ def pod_changes(
             version = listed["metadata"]["resourceVersion"]
             while True:
                 yield dict(pods)
-                begun = time.monotonic()
+                begun = last = time.monotonic()
                 # Bookmarks keep the version of a quiet list young enough to go on from.
                 since = {**query, "resourceVersion": version, "allowWatchBookmarks": "true"}
                 for event in client.watch(path, since, seconds=seconds):
@@ -54,6 +57,11 @@ def pod_changes(
                 if time.monotonic() - begun < RECONNECT:
                     time.sleep(RECONNECT)
         except (GoneError, UnavailableError):
+            time.sleep(RECONNECT)
+        except ForbiddenError:
+            # API servers that have just started may refuse what they will allow.
+            if not last or time.monotonic() - last > _REFUSED:
+                raise
             time.sleep(RECONNECT)
 
 
