@@ -241,7 +241,7 @@ def error_text(result: Result) -> str:
 def _loss(data: dict[str, Any]) -> str:
     """Which probe's events were lost, and in which container."""
     seen = f" of {data['seen']}" if data.get("seen") else ""
-    pod = f"{data['pod']}/{data['container']}" if data.get("pod") else ""
+    pod = "/".join(filter(None, (data.get("pod", ""), data.get("container", ""))))
     where = ", ".join(filter(None, (data.get("probe", ""), pod)))
     return f"lost {data['events']}{seen} by {data['cause']}: {where}"
 

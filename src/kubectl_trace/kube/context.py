@@ -37,7 +37,7 @@ def plain_file(flags: Sequence[str], environment: Mapping[str, str]) -> str:
     if not files:
         named = environment.get("KUBECONFIG", "").split(os.pathsep)
         files = [file for file in named if file]
-    if not files and (home := environment.get("HOME")):
+    if not files and not environment.get("KUBECONFIG") and (home := environment.get("HOME")):
         files = [os.path.join(home, ".kube", "config")]
     return files[0] if len(files) == 1 and os.path.isfile(files[0]) else ""
 

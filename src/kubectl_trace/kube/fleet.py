@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 AT_ONCE = 10
 """Runners that are created, or closed, at the same time: the API server has others to serve."""
 
+_LONGEST_SLEEP = 3600.0  # seconds
+
 
 class Fleet:
     """Follows the runners of one trace."""
@@ -177,8 +179,12 @@ class Fleet:
         streams = list(self._streams.values())
         if not streams:
             return []
-        with ThreadPoolExecutor(AT_ONCE) as pool:
+        pool = ThreadPoolExecutor(AT_ONCE)
+        try:
             return [text for text in pool.map(self._close, streams) if text]
+        finally:
+            # Who leaves at once (Ctrl-C) does not wait for hundreds of goodbyes.
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _close(self, stream: RunnerStream) -> str:
         stream.close()
@@ -248,7 +254,7 @@ class Fleet:
         while True:
             end, stream = self._running.get()
             while (left := end - time.monotonic()) > 0:
-                time.sleep(min(left, threading.TIMEOUT_MAX))
+                time.sleep(min(left, _LONGEST_SLEEP))
             stream.give_up()
 
     def _on_end(self, stream: RunnerStream) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 _UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
 """RFC 3986, 2.3."""
 
+_DIGITS = {10: frozenset(b"0123456789"), 16: frozenset(b"0123456789abcdefABCDEF")}
 _LINE = 1 << 16  # bytes of a line of the head, at most
 _HEADERS = 200  # lines of it
 _BUFFER = 1 << 18  # bytes read ahead
@@ -38,10 +39,9 @@ def _quoted(text: str, also: bytes = b"") -> str:
 
 
 def _size(text: bytes, base: int) -> int:
-    size = int(text, base)
-    if size < 0:
-        raise ProtocolError("its answer has a negative size")
-    return size
+    if not _DIGITS[base].issuperset(text) or not text:
+        raise ProtocolError("its answer has a size that is none")
+    return int(text, base)
 
 
 class Exchange:
@@ -56,7 +56,7 @@ class Exchange:
         self.socket = socket.socket(socket.AF_UNIX)
         self.socket.settimeout(timeout)
         self._file = io.BufferedReader(socket.SocketIO(self.socket, "r"), _BUFFER)
-        self._chunked = False
+        self._chunked = self._is_after_chunk = False
         self._left: int | None = 0  # bytes of the body, or of its chunk; None: to the end
         self.status = 0
         try:
@@ -113,8 +113,7 @@ class Exchange:
         if not data:
             raise ProtocolError("it ended in the middle of a response")
         self._left -= len(data)
-        if not self._left and self._chunked:
-            self._line()
+        self._is_after_chunk = self._chunked and not self._left
         return data
 
     def close(self) -> None:
@@ -148,7 +147,10 @@ class Exchange:
         raise ProtocolError("its answer has too many headers")
 
     def _next_chunk(self) -> None:
-        self._left = _size(self._line().partition(b";")[0], 16)
+        if self._is_after_chunk and self._line():
+            raise ProtocolError("a chunk of its answer is longer than it says")
+        self._is_after_chunk = False
+        self._left = _size(self._line().partition(b";")[0].strip(), 16)
         if not self._left:
             self._headers()  # trailers
             self._chunked = False

@@ -109,7 +109,7 @@ class RunnerStream:
         self._is_useless = False
         self._closed = False
         self._awaited_since = 0.0
-        self._away_since = 0.0
+        self._away_since = self._refused_since = 0.0
         self._has_read = False
         self._start_lock = threading.Lock()
         self._last_word: Stop | Kill | None = None
@@ -166,7 +166,8 @@ class RunnerStream:
             self._in_thread(self._speak)
 
     def fail(self, error: TraceError) -> None:
-        """Gives up a runner that has not started; one that has is not touched."""
+        """Gives up a runner that has not started; one that has is read on."""
+        self._has_log.set()  # nobody says any more when it can be read
         self._states.put(error)
 
     def set_scope(self, containers: tuple[Container, ...]) -> None:
@@ -326,12 +327,15 @@ class RunnerStream:
         """Reads what there is before the log, once it can be that there is something."""
         if traces.runner_state(pod).keys() & {"running", "terminated"}:
             self._has_log.set()
-        elif self._wants_early and self._early is None and pod.get("spec", {}).get("nodeName"):
+        elif self._closed or not self._wants_early or self._early is not None:
+            return
+        elif pod.get("spec", {}).get("nodeName"):
             name = pod["metadata"]["name"]
             self._early = EarlyOutput(self._client, self._namespace, name, self._take_early)
 
     def _take_early(self, lines: bytes) -> None:
-        self._states.put(_Speaks())
+        if not self.started:
+            self._states.put(_Speaks())
         while not self._started.wait(_LOOK_AGAIN):
             if self._closed or self.ended:
                 return
@@ -368,8 +372,10 @@ class RunnerStream:
                 if self._is_useless:
                     raise
                 # API servers that have just started may refuse what they will allow.
-                self._wait_for_return(error, self._away_since)
+                self._refused_since = self._refused_since or time.monotonic()
+                self._wait_for_return(error, self._refused_since)
             except UnavailableError as error:
+                self._refused_since = 0.0
                 self._wait_for_return(error, self._awaited_since)
             except NotFoundError as error:
                 if self._is_gone:
@@ -413,7 +419,7 @@ class RunnerStream:
         query = {"container": jobs.CONTAINER, "follow": "true"}
         with self._client.stream(path, query) as stream:
             self._stream = stream
-            self._away_since = 0.0
+            self._away_since = self._refused_since = 0.0
             for data in stream:
                 self._has_read = True
                 if records := self._reader.feed(data):

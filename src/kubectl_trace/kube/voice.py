@@ -73,7 +73,7 @@ class Voice:
             ForbiddenError: the user may not attach.
             TraceError: the runner can't be reached in time.
         """
-        failing = 0.0
+        failing = refused = 0.0  # since when
         while not (self._closed or self._is_over()):
             self._news.clear()
             try:
@@ -81,11 +81,12 @@ class Voice:
             except TraceError as error:
                 now = time.monotonic()
                 failing = failing or now
-                if self._is_hopeless(error, now - failing):
+                refused = (refused or now) if isinstance(error, ForbiddenError) else 0.0
+                if self._is_hopeless(now - failing, now - refused if refused else None):
                     raise
                 time.sleep(RECONNECT)
                 continue
-            failing = 0.0
+            failing = refused = 0.0
             self.greeted = True
             self._news.wait(HEARTBEAT)
 
@@ -111,8 +112,10 @@ class Voice:
                 self._channel.send(Scope(self._containers))
             self._channel.send(self._last or Hello())
 
-    def _is_hopeless(self, error: TraceError, seconds: float) -> bool:
+    def _is_hopeless(self, failing: float, refused: float | None) -> bool:
+        """After so many seconds without an answer, and of refusals (None: that is not why)."""
         if self.greeted:
             # API servers that have just started may refuse what they will allow.
-            return seconds > AWAY and (self._last is not None or isinstance(error, ForbiddenError))
-        return isinstance(error, ForbiddenError) or seconds > _HELLO_TIMEOUT
+            is_refused = refused is not None and refused > AWAY
+            return is_refused or (self._last is not None and failing > AWAY)
+        return refused is not None or failing > _HELLO_TIMEOUT

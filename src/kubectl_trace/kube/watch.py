@@ -34,7 +34,8 @@ def pod_changes(
     Raises:
         ForbiddenError, TraceError: as the API server answers.
     """
-    last = 0.0
+    was_allowed = False
+    refused_since = 0.0
     while True:
         try:
             listed = client.get(path, query)
@@ -42,10 +43,12 @@ def pod_changes(
             version = listed["metadata"]["resourceVersion"]
             while True:
                 yield dict(pods)
-                begun = last = time.monotonic()
+                was_allowed = True
+                begun = time.monotonic()
                 # Bookmarks keep the version of a quiet list young enough to go on from.
                 since = {**query, "resourceVersion": version, "allowWatchBookmarks": "true"}
                 for event in client.watch(path, since, seconds=seconds):
+                    refused_since = 0.0
                     pod = event["object"]
                     version = pod["metadata"]["resourceVersion"]
                     if event["type"] == "BOOKMARK":
@@ -60,7 +63,8 @@ def pod_changes(
             time.sleep(RECONNECT)
         except ForbiddenError:
             # API servers that have just started may refuse what they will allow.
-            if not last or time.monotonic() - last > _REFUSED:
+            refused_since = refused_since or time.monotonic()
+            if not was_allowed or time.monotonic() - refused_since > _REFUSED:
                 raise
             time.sleep(RECONNECT)
 

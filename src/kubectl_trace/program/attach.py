@@ -25,9 +25,7 @@ _POSITIONAL = re.compile(r"\$([0-9]+)")
 _FILE_AND_FUNCTION = 3
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 # What tells a program the address, or the name, of its probe.
-_PLACES = frozenset(
-    ("probe", "func", "ustack", "usym", "uaddr", "reg", "__builtin_probe", "__builtin_func")
-)
+_PLACES = re.compile(r"(?:__builtin_)?(?:probe|func|ustack|usym|uaddr|reg|sarg\d+)")
 
 # What bpftrace up to 0.23 reads as a path without quotes (src/lexer.l: path).
 _PLAIN_PATH = re.compile(r"[-\w./]+", re.ASCII)
@@ -62,7 +60,7 @@ def entry_probes(program: Program) -> Iterator[tuple[str, str]]:
         if token.kind == "word"
     }
     has_code_of_its_own = len(program.items) > len(program.probes)
-    if words & _PLACES or has_code_of_its_own:
+    if has_code_of_its_own or any(map(_PLACES.fullmatch, words)):
         return
     for point, part in _file_parts(program):
         if expand(point.provider) == {"uprobe"} and len(point.parts) == _FILE_AND_FUNCTION:

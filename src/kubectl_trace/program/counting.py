@@ -28,7 +28,7 @@ MAP = "@kubectl_trace_texts"
 """The map with their numbers."""
 
 UNKNOWN = -1
-"""In place of a probe: whose texts they are can't be told, nor of which container."""
+"""In place of a probe: whose texts they are can't be told; they are counted as one number."""
 
 _REASON = f"{MAP} counts the texts, so that lost ones are known; this map is not shown"
 _MARK_REASON = "each printf says which probe it is of; this is taken off again"

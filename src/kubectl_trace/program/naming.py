@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 from typing import TYPE_CHECKING
 
 from kubectl_trace.program import syntax
@@ -24,7 +25,9 @@ def probes(program: Rewritten, user_text: str, given: Sequence[str] = ()) -> lis
         given: What the first of the user's probes are called instead.
     """
     own = syntax.parse(user_text.replace("\r\n", "\n"))
-    named = [_written(own, probe) for probe in own.probes]
+    users = own.probes
+    starts = [probe.span.start for probe in users]
+    named = [_written(own, probe) for probe in users]
     named[: len(given)] = given
     runs = syntax.parse(program.text)
     found = []
@@ -32,19 +35,13 @@ def probes(program: Rewritten, user_text: str, given: Sequence[str] = ()) -> lis
         # Its closing brace is the user's also where something was put around or in it.
         inside = range(probe.block.end - 1, probe.block.start - 1, -1)
         brace = next((offset for offset in inside if not program.is_hidden(offset)), None)
-        at = None
+        at = -1
         if brace is not None:
             offset = program.origin(brace)
             offset -= user_text.count("\r\n", 0, offset)
-            at = next(
-                (
-                    number
-                    for number, each in enumerate(own.probes)
-                    if each.span.start <= offset < each.span.end
-                ),
-                None,
-            )
-        found.append(_written(runs, probe) if at is None else named[at])
+            at = bisect.bisect_right(starts, offset) - 1
+        is_own = at >= 0 and offset < users[at].span.end
+        found.append(named[at] if is_own else _written(runs, probe))
     return found
 
 

@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 MARK = "~"
 """Before and behind each number. Printable: others take bpftrace long to write as JSON."""
 
-_NUMBER = re.compile(r"[0-9]{1,20}")
+_NUMBER = re.compile(r"[0-9]{1,6}")
 
 
 def tag(program: Program, scope: Scope, others: Collection[Span] = ()) -> Iterator[Edit]:
     """Makes each printf begin with its container's number; 0: of none, or not known.
 
-    Every printf gets a tag, so that no text of a traced process is taken for one.
+    Every printf whose format is a string gets a tag, so that no text of a traced process is taken
+    for one. A format that is a macro takes none: what such a printf prints may pass for tagged.
 
     Args:
         program: The program.

@@ -59,12 +59,22 @@ class Map:
 
     def clear(self) -> None:
         """Removes all keys."""
-        first = ctypes.create_string_buffer(self.key_size)
-        with contextlib.suppress(FileNotFoundError):  # there is none any more
-            while True:
-                attributes = _ElementAttributes(self.fd, 0, ctypes.addressof(first), 0)
-                syscalls.bpf(_GET_NEXT_KEY, attributes)
-                self.remove(int.from_bytes(first.raw, "little"))
+        key, following = (ctypes.create_string_buffer(self.key_size) for _ in range(2))
+        found = self._next(0, key)
+        while found:
+            # Of a key that is not there any more the next one would be the first.
+            found = self._next(ctypes.addressof(key), following)
+            self.remove(int.from_bytes(key.raw, "little"))
+            key, following = following, key
+
+    def _next(self, key_address: int, following: ctypes.Array[ctypes.c_char]) -> bool:
+        """Whether there is a key behind one, or behind none (0) a first one; fills it in."""
+        attributes = _ElementAttributes(self.fd, key_address, ctypes.addressof(following), 0)
+        try:
+            syscalls.bpf(_GET_NEXT_KEY, attributes)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _call(self, command: int, key: int, value_address: int) -> None:
         name = ctypes.create_string_buffer(key.to_bytes(self.key_size, "little"))

@@ -43,8 +43,8 @@ _COST = 3e-6
 a virtual machine on which each probe's interrupt alone is 10e-6."""
 _MAP_KEYS = 16384
 """Calls that may be under way at once."""
-_BUFFER_PAGES = 2048
-"""8 MiB: room for some twenty thousand calls, should they come all at once."""
+_BUFFER_PAGES = 4096
+"""16 MiB: room for some twenty thousand calls, should they come all at once."""
 _SHOWN_NAMES = 8
 _LONG_NAMES = 200
 

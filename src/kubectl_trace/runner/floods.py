@@ -6,6 +6,7 @@ Line by line they cost 5 µs each. What is done here has the same results, and l
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 # As bpftrace 0.17 (src/output.cpp) to 0.27 (src/output/json.cpp) write them.
 _BEGIN, _END = b'{"type": "printf", "data": "', b'"}\n'
-_RUN = re.compile(rb'(?:\{"type": "printf", "data": "[^\n]*\n)+')
+_RUN = re.compile(rb'^(?:\{"type": "printf", "data": "[^\n]*\n)+', re.MULTILINE)
+_NUMBER = re.compile(rb"[0-9]+")
 _SIGN_EXTENDED = b"\\uffffff"
 
 _decode = msgspec.json.Decoder(list[str]).decode
@@ -87,15 +89,10 @@ def read(run: bytes, marks: int) -> Printed | None:
     return Printed(texts, [known[each] for each in heads])
 
 
-_NUMBER = re.compile(rb"[0-9]+")
-_HEADS: dict[int, re.Pattern[bytes]] = {}
-
-
+@functools.cache
 def _head(marks: int) -> re.Pattern[bytes]:
-    if marks not in _HEADS:
-        mark = b"%b[0-9]{1,20}%b" % (MARK.encode(), MARK.encode())
-        _HEADS[marks] = re.compile(re.escape(_BEGIN) + b"(" + mark * marks + b")")
-    return _HEADS[marks]
+    mark = b"%b[0-9]{1,6}%b" % (MARK.encode(), MARK.encode())
+    return re.compile(re.escape(_BEGIN) + b"(" + mark * marks + b")")
 
 
 def _without(run: bytes, special: bytes) -> Iterator[tuple[bool, bytes]]:

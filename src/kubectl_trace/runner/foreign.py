@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import itertools
 import os
 import re
 import time
@@ -45,6 +46,8 @@ _MOST = 1024
 """Marks in a map, which has room for 4,096 keys unless the user says something else."""
 _AT_ONCE = 0.02
 """Seconds that a look may take; the next one goes on."""
+_MANY = 500
+"""Tasks. A container that has more is left out: looking at it would take too long."""
 _PASSES = 3
 """How often a container's tasks are listed until there are no new ones."""
 _CAP_SYS_ADMIN = 1 << 21  # <linux/capability.h>
@@ -157,9 +160,11 @@ class Marks:
         for _ in range(_PASSES):
             # What these fork meanwhile, the next pass sees.
             try:
-                new = set(self._tasks(cgroup)) - seen
+                new = set(itertools.islice(self._tasks(cgroup), _MANY + 1)) - seen
             except OSError:
                 return False  # such as a threaded cgroup's, whose processes are not to be had
+            if len(seen) + len(new) > _MANY:
+                return False
             if not new:
                 identities = set(found.values())
                 return len(identities) == 1 and not any(

@@ -222,7 +222,6 @@ class Members:
         if self._happened() or now >= self._next or any(list(map(self._look_for_new, pods))):
             self._look()
             self._next = now + max(self._period, (time.monotonic() - now) / _SHARE)
-        self._mark_others()
         after = self._present()
         joined = [present for key, present in after.items() if key not in before]
         left = [present for key, present in before.items() if key not in after]
@@ -230,6 +229,7 @@ class Members:
             self._on_change(joined, left)
             self._beginning |= dict.fromkeys(joined, now)
         self._look_at_beginning(now)
+        self._mark_others()
         return min(self._next - now, *(max(_SOON, age / 20) for age in self._ages(now)), _PERIOD)
 
     def _ages(self, now: float) -> Iterator[float]:
@@ -363,6 +363,7 @@ class Members:
         if all(map(foreign.is_owned_by_ours, namespaces)):
             return True
         self._marks.end()
+        self._marks = None
         return False
 
     def _target(self) -> foreign.Target:

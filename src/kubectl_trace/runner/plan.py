@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import glob
 import os
@@ -19,15 +20,14 @@ from kubectl_trace.runner import bpftrace, files
 from kubectl_trace.runner.cost import Point
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from kubectl_trace.program.counting import Counting
     from kubectl_trace.program.merging import Merging
     from kubectl_trace.program.return_sites import Sites
     from kubectl_trace.program.rewrite import Rewritten
     from kubectl_trace.program.scope import Scope
-    from kubectl_trace.program.syntax import AttachPoint, Program
-    from kubectl_trace.program.tokens import Span
+    from kubectl_trace.program.syntax import AttachPoint, Probe, Program
     from kubectl_trace.runner.files import File, Held, Identity
     from kubectl_trace.trace import Trace
 
@@ -60,10 +60,9 @@ class Plan:
     @property
     def points(self) -> list[Point]:
         """Its attach points, as they run and as the user wrote them."""
-        program = syntax.parse(self.program.text)
         return [
             Point(text, name if self.functions and name in self.functions else shown)
-            for probe, name in zip(program.probes, self.probes, strict=True)
+            for probe, name in zip(self._syntax, self.probes, strict=True)
             for point in probe.attach_points
             for text in [":".join(part.text for part in point.parts)]
             for shown in [self._as_written(self._without_offset(point, text))]
@@ -83,12 +82,13 @@ class Plan:
 
     def probe_at(self, offset: int) -> str:
         """What the user calls the probe at an offset of the program; empty: there is none."""
-        spans = enumerate(self._spans)
-        return next((self.probes[at] for at, each in spans if each.start <= offset < each.end), "")
+        at = bisect.bisect_right(self._syntax, offset, key=lambda probe: probe.span.start) - 1
+        is_inside = at >= 0 and offset < self._syntax[at].span.end
+        return self.probes[at] if is_inside else ""
 
     @cached_property
-    def _spans(self) -> list[Span]:
-        return [probe.span for probe in syntax.parse(self.program.text).probes]
+    def _syntax(self) -> tuple[Probe, ...]:
+        return syntax.parse(self.program.text).probes
 
     def _as_written(self, text: str) -> str:
         for run, own in self.names.items():
@@ -371,31 +371,40 @@ def _behind_starts(
     # none then: Debian's 0.17 does. 0.23 and 0.27 were seen to take them.
     if bpftrace.is_before(release, 23):
         return {}
-    places = {}
+    wanted: dict[str, set[str]] = {}
     for name, function in attach.entry_probes(program):
-        behind = {_behind(file, function) for file in found.get(name, ())}
-        if len(behind) == 1 and (number := behind.pop()):
-            places[name, function] = number
+        wanted.setdefault(name, set()).add(function)
+    places = {}
+    for name, functions in wanted.items():
+        behind = [_behind(file, functions) for file in found.get(name, ())]
+        for function in functions:
+            numbers = {each.get(function, 0) for each in behind}
+            if len(numbers) == 1 and (number := numbers.pop()):
+                places[name, function] = number
     return places
 
 
-def _behind(file: File, function: str) -> int:
-    """How far behind the function's start a probe costs less; 0: nowhere, or it is not known."""
-    wanted = function.encode()
+def _behind(file: File, functions: Collection[str]) -> dict[str, int]:
+    """How far behind functions' starts probes cost less, where they do and that is known."""
+    wanted = {function.encode() for function in functions}
+    behind: dict[str, int] = {}
     try:
         with files.opened(file) as opened:
             if os.fstat(opened.fileno()).st_size > _LARGEST_LOOKED_AT:
-                return 0
-            own = {
-                (each.address, each.size)
-                for each in symbols.functions(opened, lambda name: name == wanted)
-            }
-            ((address, size),) = own
+                return {}
+            own: dict[str, set[tuple[int, int]]] = {}
+            for each in symbols.functions(opened, wanted.__contains__):
+                own.setdefault(each.name, set()).add((each.address, each.size))
             header = elf.read_header(opened)
-            code = elf.at_address(opened, elf.segments(opened, header), address, entries.LONGEST)
-            return entries.emulated(code, header.machine) if size >= entries.LONGEST else 0
+            segments = elf.segments(opened, header)
+            for function, symbol in own.items():
+                address, size = next(iter(symbol))
+                if len(symbol) == 1 and size >= entries.LONGEST:
+                    code = elf.at_address(opened, segments, address, entries.LONGEST)
+                    behind[function] = entries.emulated(code, header.machine)
     except (TraceError, OSError, ValueError, elf.MalformedError):
-        return 0
+        return {}
+    return behind
 
 
 def _throws(file: File) -> bool:

@@ -120,8 +120,10 @@ class Supervisor:
             # Not every standard input can be waited for (/dev/null); then nobody speaks to us.
             with contextlib.suppress(PermissionError):
                 self._selector.register(self._control_fd, selectors.EVENT_READ)
+        scope_fd = -1
         if self._members is not None:
-            self._selector.register(self._members.fileno(), selectors.EVENT_READ)
+            scope_fd = self._members.fileno()
+            self._selector.register(scope_fd, selectors.EVENT_READ)
         with Signals() as signals:
             self._selector.register(signals.fd, selectors.EVENT_READ)
             ended = False
@@ -130,8 +132,9 @@ class Supervisor:
                     if key.fd == child_fd:
                         ended = True
                         continue
-                    if self._members is not None and key.fd == self._members.fileno():
-                        self._look_at_scope(self._members)
+                    if key.fd == scope_fd:
+                        if self._members is not None:
+                            self._look_at_scope(self._members)
                         continue
                     if key.fd == self._child.stdout.fileno():
                         self._gather(key.fd)
@@ -181,8 +184,11 @@ class Supervisor:
     def _fire_timers(self) -> None:
         now = time.monotonic()
         for name in [name for name, (due, _) in self._timers.items() if due <= now]:
-            _, action = self._timers.pop(name)
-            action()
+            # What was done meanwhile may have stopped it, or set it anew.
+            timer = self._timers.get(name)
+            if timer is not None and timer[0] <= now:
+                del self._timers[name]
+                timer[1]()
 
     def _gather(self, fd: int) -> None:
         """Lets more output come, where much has come just now."""
@@ -235,7 +241,7 @@ class Supervisor:
         """Counts what bpftrace has not told; what comes after a program's own exit() is not lost.
 
         Interrupted, bpftrace detaches and then reads all that is there. What has run dry has
-        printed all that is its scope's.
+        printed all that is its scope's, and may print of no container until its exit() is heard.
         """
         if not self._interrupted and not self._is_dry:
             return
@@ -377,15 +383,17 @@ class Supervisor:
         self._members = None
         self._timers.pop("scope", None)
         self._selector.unregister(members.fileno())
+        longest = min(_LONGEST_DRY, self._grace / 4)
+        self._go_on_when_dry(members, time.monotonic() + longest)
+
+    def _go_on_when_dry(self, members: Members, latest: float) -> None:
+        # Again, each time: a task that was just being forked may have come in.
         with contextlib.suppress(OSError):
             members.clear()
-        self._go_on_when_dry(time.monotonic() + _LONGEST_DRY)
-
-    def _go_on_when_dry(self, latest: float) -> None:
         now = time.monotonic()
         quiet_at = min(self._last_output + _QUIET, latest)
         if now < quiet_at:
-            self._set_timer("dry", quiet_at - now, lambda: self._go_on_when_dry(latest))
+            self._set_timer("dry", quiet_at - now, lambda: self._go_on_when_dry(members, latest))
         else:
             self._is_dry = now < latest
             self._end()

@@ -50,7 +50,7 @@ class Tally:
             probe, text = self._counting.unmark(text)
         if self._has_scope:
             container, text = tags.untag(text)
-        self._came[probe, container] += 1
+        self._came[self._counted(probe, container)] += 1
         return self._name(probe), container, text
 
     def many(self, printed: Printed) -> Texts:
@@ -58,10 +58,10 @@ class Tally:
         keys = {numbers: self._key(numbers) for numbers in set(printed.numbers)}
         if len(printed.numbers) == 1:
             ((probe, container),) = keys.values()
-            self._came[probe, container] += len(printed.texts)
+            self._came[self._counted(probe, container)] += len(printed.texts)
             return Texts(printed.texts, [container], [self._name(probe)])
         for numbers, many in Counter(printed.numbers).items():
-            self._came[keys[numbers]] += many
+            self._came[self._counted(*keys[numbers])] += many
         names = {numbers: self._name(probe) for numbers, (probe, _) in keys.items()}
         return Texts(
             printed.texts,
@@ -89,6 +89,11 @@ class Tally:
             for (probe, container), seen in self._printed.items()
             if seen > self._came[probe, container]
         ]
+
+    def _counted(self, probe: int, container: int) -> tuple[int, int]:
+        """Under which numbers the hidden map has a text of this probe and container."""
+        by_container = self._counting is not None and self._counting.by_container
+        return probe, container if by_container else 0
 
     def _key(self, numbers: tuple[int, ...]) -> tuple[int, int]:
         """The probe and the container of a text with these numbers before it."""

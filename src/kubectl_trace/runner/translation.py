@@ -101,13 +101,13 @@ class Translation:
         if output.type == "printf" and isinstance(data, str):
             return self._printf(data)
         if isinstance(data, dict):
-            if output.type in ("map", "hist") and self._room:
-                self.full |= {name for name, keys in data.items() if _keys(keys) >= self._room}
             if output.type == "map" and self._plan.scope and self._plan.scope.map in data:
                 return []
             if output.type == "map" and counting.MAP in data:
                 self.tally.printed(data[counting.MAP])
                 return []
+            if output.type in ("map", "hist") and self._room:
+                self.full |= {name for name, keys in data.items() if _keys(keys) >= self._room}
             if output.type in MAPS and len(data) == 1 and self._calls is not None:
                 ((map_name, value),) = data.items()
                 if (calls := self._calls.map(map_name, value)) is not None:

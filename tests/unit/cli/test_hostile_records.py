@@ -20,7 +20,7 @@ TYPES = [
     *("start", "scope", "ready", "stopping", "stderr", "program", "summary", "note", "functions"),
     *("printf", "map", "hist", "stats", "tseries", "value", "lost_events", "helper_error"),
     *("runtime_error", "errorf", "warnf", "attached_probes", "time", "cat", "join", "syscall"),
-    *("call", "rate_limit", "raw", "cost", "new"),
+    *("call", "rate_limit", "raw", "cost", "losses", "new"),
 ]
 HOSTILE = "\x1b]0;title\x07\x9b31m\u202e\r\x7f\u2066"
 """A title, a colour by a C1 character, text that reads backwards, a line overwritten."""
@@ -32,7 +32,7 @@ KEYS = [
     *("average", "total", "interval_start", "value", "msg", "helper", "retcode"),
     *("filename", "col", "name", "kind", "split", "map", "when", "period", "time", "pid"),
     *("file", "function", "arguments", "results", "duration", "stack", "signature"),
-    *("trace", "top"),
+    *("trace", "top", "losses", "cause", "seen", "probe"),
     HOSTILE,
 ]
 NUMBERS = (0, 1, -1, 4, 2**31, 2**53 + 1, 2**63 - 1, -(2**63), 2**64 - 1, 1e308, 0.5)

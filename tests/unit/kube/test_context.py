@@ -75,5 +75,6 @@ def test_only_one_file_and_no_flag_that_changes_it_is_plain(tmp_path: Path) -> N
     assert plain_file([], {"KUBECONFIG": f"{file}:{home}"}) == ""
     assert plain_file([], {"KUBECONFIG": str(tmp_path / "none")}) == ""
     assert plain_file([], {}) == ""
+    assert plain_file([], {"KUBECONFIG": ":", "HOME": str(tmp_path)}) == "", "no file at all"
     for flag in ("--user=x", "--cluster=y", "--server=z", "--token=t"):
         assert plain_file([flag], {"KUBECONFIG": file}) == ""

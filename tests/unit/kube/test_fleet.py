@@ -494,6 +494,31 @@ def test_what_was_allowed_before_may_be_refused_for_a_while(
     assert refusals < 0
 
 
+def test_a_refusal_is_waited_for_also_after_a_long_watch(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    answers = iter(["ok", "no", "no", "ok"])
+
+    class Starting(Api):
+        def watch(self, path: str, query: object, *, seconds: int) -> Iterator[Object]:
+            nonlocal now
+            now += 280  # a quiet watch, and then the API server restarts
+            raise UnavailableError("it is away")
+
+        def get(self, path: str, query: object = None) -> Object:
+            if next(answers) == "no":
+                raise ForbiddenError("not now")
+            return {"metadata": {"resourceVersion": "1"}, "items": []}
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr("kubectl_trace.kube.watch.time.sleep", sleep)
+    monkeypatch.setattr("kubectl_trace.kube.watch.time.monotonic", lambda: now)
+    states = watch.pod_changes(Starting(), "/pods", {})
+    assert [next(states), next(states)] == [{}, {}]
+
+
 def test_what_was_never_allowed_is_said_at_once() -> None:
     class Refusing(Api):
         def get(self, path: str, query: object = None) -> Object:

@@ -45,7 +45,7 @@ def test_where_foreign_tasks_are_known_the_container_is_asked_for_before() -> No
     assert edited == r'k:f { printf("~%lu~x", $c); }'
 
 
-@given(st.integers(0, 2**64 - 1), st.text())
+@given(st.integers(0, 10**6 - 1), st.text())
 def test_a_tag_comes_off_again(number: int, text: str) -> None:
     assert tags.untag(f"~{number}~{text}") == (number, text)
 

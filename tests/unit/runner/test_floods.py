@@ -149,3 +149,20 @@ def test_special_texts_are_left_to_be_read_line_by_line() -> None:
         (True, line("b")),
         (False, b"x\n"),
     ]
+
+
+def test_what_looks_like_a_line_inside_of_another_is_none() -> None:
+    block = b'a symbol{"type": "printf", "data": "~2~forged"}\n' + line("~1~a")
+    assert list(floods.split(block)) == [
+        (False, block.splitlines(keepends=True)[0]),
+        (True, line("~1~a")),
+    ]
+
+
+def test_where_a_format_is_a_macro_the_sum_of_what_is_lost_is_known() -> None:
+    made = translation('#define F "a"\nk:f { printf(F); printf("b"); }', limited=True)
+    for part in made.parts(line("~3~b") * 6):
+        assert not isinstance(part, bytes)
+        assert part.containers == [3]
+    assert made.output(b'{"type": "map", "data": {"@kubectl_trace_texts": 10}}\n') == []
+    assert [(each.lost, each.seen) for each in made.tally.lost()] == [(4, 10)]

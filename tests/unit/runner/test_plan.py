@@ -27,7 +27,7 @@ OWN = f"/proc/{os.getpid()}/root{EXE}"
 
 @pytest.fixture(autouse=True)
 def functions_begin_as_they_do_anywhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(plan, "_behind", lambda file, function: 0)
+    monkeypatch.setattr(plan, "_behind", lambda file, functions: {})
 
 
 def trace(program: str, *parameters: str) -> Trace:
@@ -282,7 +282,7 @@ def test_a_print_that_can_not_be_merged_is_refused_with_its_place() -> None:
 def test_a_uprobe_is_behind_the_bytes_that_do_nothing_and_keeps_its_name(
     monkeypatch: pytest.MonkeyPatch, release: str
 ) -> None:
-    monkeypatch.setattr(plan, "_behind", lambda file, function: 4 if function == "main" else 0)
+    monkeypatch.setattr(plan, "_behind", lambda file, functions: {"main": 4})
     text = f"uprobe:{EXE}:main, uprobe:{EXE}:other, uprobe:{EXE}:main+8 {{ @ = count(); }}"
     chosen = plan.prepared(trace(text), [os.getpid()], release=release).unlimited()
     assert chosen.program.text.startswith(
@@ -300,6 +300,7 @@ def test_a_uprobe_is_behind_the_bytes_that_do_nothing_and_keeps_its_name(
         ("uprobe:EXE:main { @[ustack] = count(); }", "0.23.2"),
         ("uprobe:EXE:main { printf(probe); }", "0.23.2"),
         ('uprobe:EXE:main / reg("ip") / { }', "0.23.2"),
+        ("uprobe:EXE:main { @ = sarg0; }", "0.23.2"),
         ("uprobe:EXE:mai* { }", "0.23.2"),
         ("uprobe:EXE:16 { }", "0.23.2"),
         ("uretprobe:EXE:main { }", "0.23.2"),
@@ -309,7 +310,7 @@ def test_a_uprobe_is_behind_the_bytes_that_do_nothing_and_keeps_its_name(
 def test_a_probe_whose_place_could_be_told_stays_where_it_is(
     monkeypatch: pytest.MonkeyPatch, program: str, release: str
 ) -> None:
-    monkeypatch.setattr(plan, "_behind", lambda file, function: 4)
+    monkeypatch.setattr(plan, "_behind", lambda file, functions: dict.fromkeys(functions, 4))
     text = program.replace("EXE", EXE)
     found = plan.prepared(trace(text), [os.getpid()], release=release).program.text
     assert "+4" not in found
@@ -318,8 +319,8 @@ def test_a_probe_whose_place_could_be_told_stays_where_it_is(
 def test_files_whose_functions_begin_in_different_ways_are_attached_to_at_their_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    answers = iter((4, 0))
-    monkeypatch.setattr(plan, "_behind", lambda file, function: next(answers))
+    answers = iter(({"main": 4}, {}))
+    monkeypatch.setattr(plan, "_behind", lambda file, functions: next(answers))
     monkeypatch.setattr(
         plan, "_files", lambda name, pids: [files.on_node(EXE), files.on_node("/bin/sh")]
     )
@@ -342,7 +343,6 @@ def test_what_a_function_begins_with_is_read_from_its_file(
     )
     subprocess.run(["gcc", "-o", tmp_path / "a", source], check=True)
     file = files.on_node(str(tmp_path / "a"))
-    assert plan._behind(file, "marked") == 4
-    assert plan._behind(file, "plain") == 0
-    assert plan._behind(file, "missing") == 0
-    assert plan._behind(files.on_node("/etc/passwd"), "marked") == 0
+    found = plan._behind(file, ["marked", "plain", "missing"])
+    assert {name: behind for name, behind in found.items() if behind} == {"marked": 4}
+    assert plan._behind(files.on_node("/etc/passwd"), ["marked"]) == {}
