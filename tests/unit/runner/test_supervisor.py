@@ -5,13 +5,15 @@ The real bpftrace is supervised in the end-to-end tests.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import subprocess
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 import pytest
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from kubectl_trace.results.record import Record
+    from kubectl_trace.runner.members import Members
     from kubectl_trace.trace import Control
 
 PRELUDE = """
@@ -52,6 +55,38 @@ except Stopped:
 DEAF = "signal.signal(signal.SIGINT, signal.SIG_IGN); ready(); time.sleep(60)"
 
 
+class Busy:
+    """A scope in which something happens all the time."""
+
+    in_use = True
+
+    def __init__(self) -> None:
+        happens, happening = os.pipe()
+        os.write(happening, b"x")
+        self._open = [happens, happening]
+        self._epoll = select.epoll()
+        self._epoll.register(happens, select.EPOLLIN)
+        self.is_clear = False
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def tick(self) -> float:
+        assert not self.is_clear, "who is in scope is looked at though nobody is to be any more"
+        return 0.0
+
+    def drop_ended(self) -> None:
+        pass
+
+    def clear(self) -> None:
+        self.is_clear = True
+
+    def close(self) -> None:
+        self._epoll.close()
+        for fd in self._open:
+            os.close(fd)
+
+
 class Run:
     """A supervised script, its control channel and its records."""
 
@@ -65,6 +100,7 @@ class Run:
         silence: float = 0,
         held_back: list[str] | None = None,
         may_be_deaf: bool = False,
+        members: Busy | None = None,
     ) -> None:
         self.control_read, self.control = os.pipe()
         self._out, out_write = os.pipe()
@@ -79,6 +115,7 @@ class Run:
             self._child,
             RecordWriter(out_write),
             Translation(Plan(Rewritten.of("")), ProgramFile(""), "", "mine.bt"),
+            cast("Members | None", members),
             attached=attached,
             silence=silence,
             held_back=held_back,
@@ -176,6 +213,18 @@ def test_a_stop_collects_the_maps() -> None:
     summary = run.finish()
     assert (summary.exit, summary.reason) == (0, "stopped")
     assert {"@": 1} in run.results()
+
+
+@pytest.mark.parametrize("reason", ["stopped", "deadline"])
+def test_the_end_of_a_trace_whose_containers_come_and_go_collects_the_maps(reason: str) -> None:
+    with contextlib.closing(Busy()) as members:
+        run = Run(MAPS_ON_SIGINT, members=members, deadline=60 if reason == "stopped" else 0.5)
+        if reason == "stopped":
+            run.send_when_ready(Stop())
+        summary = run.finish()
+    assert (summary.exit, summary.reason) == (0, reason), summary
+    assert {"@": 1} in run.results()
+    assert members.is_clear
 
 
 def test_several_stops_are_one_sigint() -> None:
