@@ -193,7 +193,7 @@ class _Follower:
         last = 0.0
         while True:
             if self._queue.empty() and time.monotonic() - last < _GATHERING:
-                time.sleep(_GATHERING)
+                select.select((), (), (), _GATHERING)  # no clock that steps matters to it
             try:
                 event = self._queue.get(timeout=self._next())
             except Empty:

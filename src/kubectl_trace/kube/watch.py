@@ -37,18 +37,18 @@ def pod_changes(
     was_allowed = False
     refused_since = 0.0
     while True:
+        begun = time.monotonic()
         try:
             listed = client.get(path, query)
             pods = {pod["metadata"]["uid"]: pod for pod in listed["items"]}
             version = listed["metadata"]["resourceVersion"]
             while True:
                 yield dict(pods)
-                was_allowed = True
                 begun = time.monotonic()
                 # Bookmarks keep the version of a quiet list young enough to go on from.
                 since = {**query, "resourceVersion": version, "allowWatchBookmarks": "true"}
                 for event in client.watch(path, since, seconds=seconds):
-                    refused_since = 0.0
+                    was_allowed, refused_since = True, 0.0
                     pod = event["object"]
                     version = pod["metadata"]["resourceVersion"]
                     if event["type"] == "BOOKMARK":
@@ -60,6 +60,8 @@ def pod_changes(
                 if time.monotonic() - begun < RECONNECT:
                     time.sleep(RECONNECT)
         except (GoneError, UnavailableError):
+            # A quiet watch has no events.
+            was_allowed = was_allowed or time.monotonic() - begun > RECONNECT
             time.sleep(RECONNECT)
         except ForbiddenError:
             # API servers that have just started may refuse what they will allow.

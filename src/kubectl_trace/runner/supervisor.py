@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import select
 import selectors
 import signal
 import time
@@ -194,7 +195,7 @@ class Supervisor:
         """Lets more output come, where much has come just now."""
         is_flood = time.monotonic() - self._last_output < _GATHERING
         if is_flood and waiting(fd) < _MANY:
-            time.sleep(_GATHERING)
+            select.select((), (), (), _GATHERING)  # no clock that steps matters to it
 
     def _on_stdout(self, block: bytes) -> None:
         for part in self._translation.parts(block):

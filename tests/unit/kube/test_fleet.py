@@ -469,31 +469,6 @@ def test_without_the_states_of_pods_what_runs_is_read_on(monkeypatch: pytest.Mon
     assert [event.error for event in trace.of(Ended)] == [None]
 
 
-def test_what_was_allowed_before_may_be_refused_for_a_while(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    refusals = 3
-
-    class Starting(Api):
-        """An API server that does not know yet who may do what."""
-
-        def watch(self, path: str, query: object, *, seconds: int) -> Iterator[Object]:
-            raise UnavailableError("it is away")
-
-        def get(self, path: str, query: object = None) -> Object:
-            nonlocal refusals
-            if 0 < refusals < 3:
-                refusals -= 1
-                raise ForbiddenError("not now")
-            refusals -= 1
-            return {"metadata": {"resourceVersion": "1"}, "items": []}
-
-    monkeypatch.setattr("kubectl_trace.kube.watch.time.sleep", lambda seconds: None)
-    states = watch.pod_changes(Starting(), "/pods", {})
-    assert [next(states), next(states)] == [{}, {}]
-    assert refusals < 0
-
-
 def test_a_refusal_is_waited_for_also_after_a_long_watch(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     answers = iter(["ok", "no", "no", "ok"])
@@ -519,13 +494,18 @@ def test_a_refusal_is_waited_for_also_after_a_long_watch(monkeypatch: pytest.Mon
     assert [next(states), next(states)] == [{}, {}]
 
 
-def test_what_was_never_allowed_is_said_at_once() -> None:
-    class Refusing(Api):
-        def get(self, path: str, query: object = None) -> Object:
-            raise ForbiddenError("no")
+@pytest.mark.parametrize("refused", ["get", "watch"])
+def test_what_was_never_allowed_is_said_at_once(
+    monkeypatch: pytest.MonkeyPatch, refused: str
+) -> None:
+    def refuse(*_: object, **__: object) -> Any:
+        raise ForbiddenError("no")
 
+    api = Api()
+    monkeypatch.setattr(api, "get", lambda *_: {"metadata": {"resourceVersion": "1"}, "items": []})
+    monkeypatch.setattr(api, refused, refuse)
     with pytest.raises(ForbiddenError):
-        next(watch.pod_changes(Refusing(), "/pods", {}))
+        list(watch.pod_changes(api, "/pods", {}))
 
 
 def test_a_list_whose_version_is_gone_is_not_listed_without_a_pause(
