@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import signal
 import statistics
 import subprocess
@@ -89,7 +88,7 @@ def rows() -> Iterator[Row]:
     """Of Go and of C, beside an entry probe alone; C's return sites, beside a uretprobe."""
     with ExitStack() as stack:
         folder = _folder()
-        path = stack.enter_context(_chosen_bpftrace())
+        path = stack.enter_context(bpftrace.in_path(_VERSION))
         for (name, function), cases in _PROGRAMS.items():
             yield from _of_program(folder / name, function, cases, path)
         for name in ("c-O2", "c-O0"):
@@ -304,18 +303,6 @@ def _as_it_is(function: Traced) -> Traced:
     if not function.returns:
         raise BenchmarkError(f"{function.name} has no return sites")
     return function
-
-
-@contextmanager
-def _chosen_bpftrace() -> Iterator[str]:
-    """A PATH in which bpftrace is the testbed's of one version."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        script = Path(folder, "bpftrace")
-        words = shlex.join([sys.executable, "-m", "testbed", "bpftrace", _VERSION])
-        repository = shlex.quote(str(_REPOSITORY))
-        script.write_text(f'#!/bin/sh\nPYTHONPATH={repository} exec {words} "$@"\n')
-        script.chmod(0o755)
-        yield f"{folder}:{os.environ['PATH']}"
 
 
 def _folder() -> Path:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmarks import bpftrace, cluster, container
+from benchmarks import attached, bpftrace, cluster, container
 from benchmarks.errors import BenchmarkError
 from benchmarks.row import Row, at_most, spread
 
@@ -87,7 +87,7 @@ def rows() -> Iterator[Row]:
                     rest = 1000 if runs is full else 0
                     runs.append(_burst(generator.make, output, [tracer], rest))
             words = ["run", "local", *_FLAGS, *_ENVIRONMENT, "-e", text]
-            with _client(words, output, {**os.environ, "PATH": path}) as client:
+            with _lossless(words, output, {**os.environ, "PATH": path}) as client:
                 local.append(_burst(generator.make, output, _descendants(client)))
     pod = list(_of_a_pod())
     floor = statistics.median(run.rate for run in full)
@@ -127,14 +127,12 @@ def _of_a_pod() -> Iterator[_Run]:
         words = ["run", f"pod/{_POD}", "-a", *_FLAGS, *_ENVIRONMENT, "-e", text]
         dd = ("dd", "if=/dev/zero", "of=/dev/null", "bs=1", f"count={_CALLS}")
         for _ in range(_REPETITIONS):
-            with _client(words, output, cluster.environment()) as client:
-                trace_id = _trace_id(output)
-                runner = cluster.processes_of(cluster.runner_of(trace_id))
+            with _lossless(words, output, cluster.environment()) as client:
+                runner = cluster.processes_of(cluster.runner_of(attached.created(output)))
                 on_the_way = {*_descendants(client), *runner, *_named(_SHARED)}
                 yield _burst(
                     lambda: cluster.kubectl("exec", _POD, "--", *dd), output, sorted(on_the_way)
                 )
-            cluster.delete_trace(trace_id)
 
 
 def _program(probe: str) -> str:
@@ -244,37 +242,13 @@ def _is_attached(pid: int) -> bool:
 
 
 @contextmanager
-def _client(words: Sequence[str], output: Path, env: Mapping[str, str]) -> Iterator[int]:
-    """The PID of the installed command, attached; what it shows goes to the file."""
-    messages = output.with_name("messages")
-    with output.open("wb") as stdout, messages.open("wb") as stderr:
-        process = subprocess.Popen(
-            [cluster.COMMAND, *words],
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=stderr,
-            env=dict(env),
-        )
-    try:
-        cluster.wait_until(
-            lambda: "attached " in messages.read_text() or process.poll() is not None,
-            "the trace is attached",
-        )
-        if process.poll() is not None:
-            raise BenchmarkError(messages.read_text())
-        yield process.pid
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait()
-    if "lost: none" not in messages.read_text():
-        raise BenchmarkError(messages.read_text())
-
-
-def _trace_id(output: Path) -> str:
-    found = re.search(r"^trace (\S+) created", output.with_name("messages").read_text(), re.M)
-    if found is None:
-        raise BenchmarkError("no trace was created")
-    return found[1]
+def _lossless(words: Sequence[str], output: Path, env: Mapping[str, str]) -> Iterator[int]:
+    """`attached.command`, which must say in the end that nothing was lost."""
+    with attached.command(words, output, env) as client:
+        yield client
+    messages = output.with_name("messages").read_text()
+    if "lost: none" not in messages:
+        raise BenchmarkError(messages)
 
 
 def _descendants(pid: int) -> list[int]:
