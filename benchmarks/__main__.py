@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import datetime
-import importlib
 import json
+import multiprocessing
 import sys
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks import machine
 from benchmarks.errors import BenchmarkError
-from benchmarks.row import table
+from benchmarks.row import of_module, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,7 @@ def main(names: Sequence[str]) -> int:
     for name in names or MODULES:
         print(f"{name} …", file=sys.stderr, flush=True)
         try:
-            rows += importlib.import_module(f"benchmarks.{name}").rows()
+            rows += _alone(name)
         except BenchmarkError as error:
             print(f"{name}: {error}", file=sys.stderr)
             failed = True
@@ -67,6 +68,17 @@ def main(names: Sequence[str]) -> int:
         }
         _RESULTS.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
     return 1 if failed else 0
+
+
+def _alone(name: str) -> list[Row]:
+    """A module's rows, had in a process of its own.
+
+    What a process starts counts the memory of its own as its own (ru_maxrss of getrusage(2), from
+    before it executes another program), so that process must be small.
+    """
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=spawn) as pool:
+        return pool.submit(of_module, name).result()
 
 
 if __name__ == "__main__":

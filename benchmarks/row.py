@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -42,6 +43,11 @@ class Row:
             "met": self.met,
             "spread": _rounded(self.spread),
         }
+
+
+def of_module(name: str) -> list[Row]:
+    """All rows of a module of benchmarks."""
+    return list(importlib.import_module(f"benchmarks.{name}").rows())
 
 
 def at_most_more(
