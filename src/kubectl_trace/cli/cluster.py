@@ -67,10 +67,11 @@ class Cluster:
     @property
     def user(self) -> str:
         """Who asks, as far as the client knows: the impersonated user, or the kubeconfig's."""
-        for flag in self._arguments.connection_flags:
-            if flag.startswith("--as="):
-                return str(flag.removeprefix("--as="))
-        return self._context.user
+        from kubectl_trace.kube import context
+
+        flags = self._arguments.connection_flags
+        chosen = context.chosen_user(flags)
+        return self._context.user if chosen is None else chosen
 
     @cached_property
     def _context(self) -> Context:

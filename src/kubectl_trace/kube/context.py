@@ -19,6 +19,10 @@ _UNCHANGING = ("--as=", "--as-group=", "--as-uid=", "--cache-dir=", "--disable-c
 """Flags that have nothing to do with contexts."""
 
 
+_CREDENTIALS = ("--token=", "--client-certificate=", "--username=")
+"""Flags that make a request another user's than the context's."""
+
+
 class Context(NamedTuple):
     """What a context says; empty: nothing."""
 
@@ -40,6 +44,15 @@ def plain_file(flags: Sequence[str], environment: Mapping[str, str]) -> str:
     if not files and not environment.get("KUBECONFIG") and (home := environment.get("HOME")):
         files = [os.path.join(home, ".kube", "config")]
     return files[0] if len(files) == 1 and os.path.isfile(files[0]) else ""
+
+
+def chosen_user(flags: Sequence[str]) -> str | None:
+    """Who asks by these flags; empty: who can't be told; None: the context says who."""
+    for prefix in ("--as=", "--user="):
+        named = [flag.partition("=")[2] for flag in flags if flag.startswith(prefix)]
+        if named and named[-1]:
+            return named[-1]
+    return "" if any(flag.startswith(_CREDENTIALS) for flag in flags) else None
 
 
 def read(file: str, flags: Sequence[str]) -> Context | None:

@@ -86,7 +86,13 @@ RIGHTS: tuple[Right, ...] = (
     ),
     Right("get", "pods/log", "", "traces", "the results", (*_TRACING, "attach", "logs")),
     Right(
-        *("get", "pods/attach", "", "traces", "telling a runner to stop, holding it, its first output"),
+        *(
+            "get",
+            "pods/attach",
+            "",
+            "traces",
+            "stopping a runner, holding it, its first output",
+        ),
         (*_TRACING, "stop"),
         ("attach",),
         "Ctrl-C in `attach` does not stop the trace",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from kubectl_trace.kube.context import Context, plain_file, read
+from kubectl_trace.kube.context import Context, chosen_user, plain_file, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -78,3 +78,20 @@ def test_only_one_file_and_no_flag_that_changes_it_is_plain(tmp_path: Path) -> N
     assert plain_file([], {"KUBECONFIG": ":", "HOME": str(tmp_path)}) == "", "no file at all"
     for flag in ("--user=x", "--cluster=y", "--server=z", "--token=t"):
         assert plain_file([flag], {"KUBECONFIG": file}) == ""
+
+
+@pytest.mark.parametrize(
+    ("flags", "user"),
+    [
+        ([], None),
+        (["--context=two"], None),
+        (["--as=eve", "--as=bob"], "bob"),
+        (["--user=root"], "root"),
+        (["--user=root", "--as=bob"], "bob"),
+        (["--user="], None),
+        (["--token=secret"], ""),
+        (["--client-certificate=file"], ""),
+    ],
+)
+def test_who_asks_is_whom_the_flags_name(flags: list[str], user: str | None) -> None:
+    assert chosen_user(flags) == user
