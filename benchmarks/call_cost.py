@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import signal
 import statistics
 import subprocess
@@ -26,7 +25,7 @@ from benchmarks.errors import BenchmarkError
 from benchmarks.row import Row, at_most, spread
 from kubectl_trace.functions import patterns, tracing, writing
 from kubectl_trace.functions.shapes import Limits
-from kubectl_trace.runner import modules
+from kubectl_trace.runner import modules, processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -255,7 +254,7 @@ def _traced(pid: int, function: str, case: _Case, path: str, folder: Path) -> It
         )
         if process.poll() is not None or f"bpftrace {_VERSION}." not in messages.read_text():
             raise BenchmarkError(messages.read_text())
-        yield _descendants(process.pid)
+        yield processes.descendants(process.pid)
     finally:
         process.send_signal(signal.SIGINT)
         process.wait()
@@ -271,16 +270,6 @@ def _lines(path: Path) -> int:
         time.sleep(0.05)
         if (now := path.read_bytes().count(b"\n")) != found:
             found, last = now, time.monotonic()
-    return found
-
-
-def _descendants(pid: int) -> list[int]:
-    """A process, and all that it has started."""
-    found = [pid]
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        with suppress(FileNotFoundError, ProcessLookupError):
-            for child in re.findall(r"\d+", children.read_text()):
-                found += _descendants(int(child))
     return found
 
 

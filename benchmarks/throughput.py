@@ -7,7 +7,6 @@ read, not how much of it is lost.
 from __future__ import annotations
 
 import os
-import re
 import signal
 import statistics
 import subprocess
@@ -22,6 +21,7 @@ from typing import TYPE_CHECKING
 from benchmarks import attached, bpftrace, cluster, container
 from benchmarks.errors import BenchmarkError
 from benchmarks.row import Row, at_most, spread
+from kubectl_trace.runner import processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,7 +88,7 @@ def rows() -> Iterator[Row]:
                     runs.append(_burst(generator.make, output, [tracer], rest))
             words = ["run", "local", *_FLAGS, *_ENVIRONMENT, "-e", text]
             with _lossless(words, output, {**os.environ, "PATH": path}) as client:
-                local.append(_burst(generator.make, output, _descendants(client)))
+                local.append(_burst(generator.make, output, processes.descendants(client)))
     pod = list(_of_a_pod())
     floor = statistics.median(run.rate for run in full)
     floor_cpu = statistics.median(run.cpu_a_million for run in full)
@@ -129,7 +129,7 @@ def _of_a_pod() -> Iterator[_Run]:
         for _ in range(_REPETITIONS):
             with _lossless(words, output, cluster.environment()) as client:
                 runner = cluster.processes_of(cluster.runner_of(attached.created(output)))
-                on_the_way = {*_descendants(client), *runner, *_named(_SHARED)}
+                on_the_way = {*processes.descendants(client), *runner, *_named(_SHARED)}
                 yield _burst(
                     lambda: cluster.kubectl("exec", _POD, "--", *dd), output, sorted(on_the_way)
                 )
@@ -249,15 +249,6 @@ def _lossless(words: Sequence[str], output: Path, env: Mapping[str, str]) -> Ite
     messages = output.with_name("messages").read_text()
     if "lost: none" not in messages:
         raise BenchmarkError(messages)
-
-
-def _descendants(pid: int) -> list[int]:
-    """A process, and all that it has started."""
-    found = [pid]
-    for children in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in re.findall(r"\d+", children.read_text()):
-            found += _descendants(int(child))
-    return found
 
 
 def _named(names: frozenset[str]) -> Iterator[int]:
