@@ -126,9 +126,11 @@ def start(*words: str, env: Mapping[str, str] | None = None) -> Command:
     return Command(str(BIN / "kubectl-trace"), *words, env=env)
 
 
-def attached(command: Command) -> Command:
-    """Waits until a trace that writes JSON has attached its probes."""
-    return command.wait_for('"ready"')
+def attached(command: Command, *, nodes: int = 1) -> Command:
+    """Waits until a trace that writes JSON has attached its probes on so many nodes."""
+    command.wait_for('"ready"')
+    wait_until(lambda: command.stdout().count('"ready"') == nodes, f"{nodes} nodes are ready")
+    return command
 
 
 def logged(text: str) -> list[Call]:

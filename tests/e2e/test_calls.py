@@ -1051,8 +1051,8 @@ def test_a_library_of_a_container_is_traced_for_that_container_only(cluster: Clu
 def test_max_is_exact_over_pods_on_several_nodes(cluster: Cluster) -> None:
     words = ("calls", "deploy/nginx", "ngx_unix_recv", "ngx_event_accept", "--max", "10")
     command = known_calls.start(*words, "-o", "json")
-    known_calls.attached(command)
     pods = cluster.pods("app=nginx")
+    known_calls.attached(command, nodes=len({pod.node for pod in pods}))
     for pod in pods:
         cluster.request(pod, 5)
     result = command.finish()
@@ -1065,15 +1065,15 @@ def test_max_is_exact_over_pods_on_several_nodes(cluster: Cluster) -> None:
 def test_a_stripped_servers_calls_are_shown_by_registers_and_counted_by_pod(
     cluster: Cluster,
 ) -> None:
-    pods = cluster.pods("app=nginx")[:2]
+    pods = cluster.pods("app=nginx")
     words = ("calls", "deploy/nginx", "ngx_http_create_request", "--count", "--by", "pod")
     counted = known_calls.start(*words, "-o", "json")
     shown = known_calls.start(
         *("calls", f"pod/{pods[0].name}", "ngx_unix_recv", "-o", "json"),
         *("--filter", "rdx > 100 && ret > 0"),
     )
-    for command in (counted, shown):
-        known_calls.attached(command)
+    known_calls.attached(counted, nodes=len({pod.node for pod in pods}))
+    known_calls.attached(shown)
     cluster.request(pods[0], 3)
     cluster.request(pods[1], 5)
     result = counted.interrupt().finish()

@@ -27,7 +27,8 @@ EXAMPLES = REPOSITORY / "docs" / "examples"
 SAMPLE_ID = "83863f22-5178-4fe2-9da5-4e27eabab354"
 BACKGROUND = 'interval:ms:200 { printf("tick\\n"); }'
 ENDLESS = re.compile(
-    r" -a\b(?!.*(exit\(\)|--deadline \ds))| attach | -f .*--timestamps| get -w| local "
+    r" -a\b(?!.*(exit\(\)|--deadline \ds|--max-records))| attach | -f .*--timestamps| get -w"
+    r"| local "
     r"| calls (?!.*(--show-program|--deadline|pod/.* --max))"  # the pods' programs never rest
 )
 
@@ -94,15 +95,16 @@ def results(
     """The ends of the commands that need not be alone, several at a time."""
     nginx = cluster.pods("app=nginx")[0]
 
-    def end(text: str) -> Result | AssertionError:
+    def end(text: str, folder: Path) -> Result | AssertionError:
         try:
-            return result_of(text, nginx, tmp_path_factory.mktemp("command"))
+            return result_of(text, nginx, folder)
         except AssertionError as error:
             return error
 
     texts = [text for text in commands() if not is_alone(text)]
+    folders = [tmp_path_factory.mktemp("command") for _ in texts]
     with ThreadPoolExecutor(3) as pool:
-        return dict(zip(texts, pool.map(end, texts), strict=True))
+        return dict(zip(texts, pool.map(end, texts, folders), strict=True))
 
 
 @pytest.mark.parametrize("text", [text for text in commands() if not is_alone(text)])

@@ -69,6 +69,8 @@ class Source(Protocol):
 class Interrupts:
     """Ctrl-C counted from before a trace is created until it is over; nothing else interrupts.
 
+    A signal that comes later, while the command tidies up, is ignored: the answer stands.
+
     Signals act at once, also while the terminal blocks our output: the handler runs between two
     tries to write.
     """
@@ -92,9 +94,9 @@ class Interrupts:
         self._before = {number: signal.signal(number, self._on_signal) for number in self._numbers}
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, previous in self._before.items():
-            signal.signal(number, previous)
+            signal.signal(number, previous if kind else signal.SIG_IGN)
         signal.set_wakeup_fd(self._wakeup)
         os.close(self._writing)
 

@@ -19,9 +19,23 @@ from kubectl_trace.runner.output import to_data
 from kubectl_trace.trace import PROTOCOL, Kill, Stop
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from kubectl_trace.results.account import Account
     from kubectl_trace.results.events import Event, Sink
     from kubectl_trace.results.result import Result
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[None]:
+    """The signals' handlers are afterwards as they were: after a trace signals are ignored."""
+    before = {
+        number: signal.getsignal(number)
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    }
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def test_a_signal_that_another_thread_gets_reaches_the_waiting_main_thread() -> None:
@@ -43,6 +57,19 @@ def test_signals_before_the_trace_is_followed_are_counted() -> None:
     with Interrupts(owned=False) as interrupts:
         os.kill(os.getpid(), signal.SIGINT)
         assert interrupts.count == 1
+
+
+def test_a_ctrl_c_after_the_end_of_the_trace_changes_nothing() -> None:
+    with Interrupts(owned=True):
+        pass
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_a_ctrl_c_after_a_failure_interrupts_what_comes_then() -> None:
+    with pytest.raises(TraceError), Interrupts(owned=True):
+        raise TraceError("no such pod")
+    with pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 class Endless:
