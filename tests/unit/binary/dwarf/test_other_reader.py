@@ -1,4 +1,4 @@
-"""All functions of programs, as pyelftools reads them (not among the project's requirements)."""
+"""All functions of programs, as pyelftools reads them."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import io
 from typing import Any
 
 import pytest
+from elftools.elf import elffile
 
 from tests.unit.binary.dwarf.programs import C_PROGRAM, compiled, debug_info
-
-elffile = pytest.importorskip("elftools.elf.elffile", reason="pyelftools is not installed")
 
 
 def functions(data: bytes) -> dict[int, tuple[str, int, list[str]]]:
