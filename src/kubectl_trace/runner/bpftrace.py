@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import mmap
 import os
 import re
 import signal
@@ -34,6 +35,9 @@ _VERSION = re.compile(r"v(\d[\w.-]*)")
 _SAID = ".version"
 """What a file's name ends with that has a binary's size and what it says of its version."""
 
+_DISASSEMBLER = (b"libbfd-", b"libopcodes-", b"BFD %s internal error")
+"""What a build with GNU's disassembler has in it: its libraries' names, or a text of theirs."""
+
 _MAP_KEYS = 4096
 """How many keys a map can have, if nobody says."""
 
@@ -63,6 +67,16 @@ def version(binary: str) -> str:
     said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
     found = _VERSION.search(said)
     return found[1] if found else "unknown"
+
+
+def takes_offsets(binary: str) -> bool:
+    """Whether a build takes uprobes behind a function's first byte.
+
+    A build without a disassembler (`bfd: no` in `--info`, which takes long to say so) refuses them,
+    as it can't check that an instruction begins there: Debian 12's 0.17 is one.
+    """
+    with open(binary, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        return any(data.find(each) >= 0 for each in _DISASSEMBLER)
 
 
 def environment(wanted: Mapping[str, str], release: str) -> dict[str, str]:

@@ -207,6 +207,7 @@ def prepared(
     pids: Sequence[int],
     *,
     release: str = "",
+    takes_offsets: Callable[[], bool] = lambda: True,
     complain: Callable[[str], None] = lambda text: None,
     held: Held | None = None,
     is_ours: bool = False,
@@ -217,6 +218,7 @@ def prepared(
         trace: The trace.
         pids: The processes.
         release: bpftrace's version; empty: as of late.
+        takes_offsets: Whether that bpftrace takes uprobes behind a function's first byte.
         complain: Tells the user something.
         held: Gives files short paths; None: they keep their own.
         is_ours: The program was written here: it may name files of the node.
@@ -239,7 +241,7 @@ def prepared(
         path = (lambda file: file.path) if held is None or trace.explain else held.path
         sites = _go_returns(trace, program, found, release, complain, path)
         paths = {name: [path(file) for file in each] for name, each in found.items() if each}
-        behind = _behind_starts(program, found, release)
+        behind = _behind_starts(program, found, takes_offsets)
         placed = prepare.placed(trace.program, paths, pids, sites, behind)
     except ProgramError as error:
         raise RefusedError(syntax.explain(error, text, trace.program_name)) from error
@@ -364,13 +366,9 @@ def _go_returns(
 
 
 def _behind_starts(
-    program: Program, found: Mapping[str, Sequence[File]], release: str
+    program: Program, found: Mapping[str, Sequence[File]], takes_offsets: Callable[[], bool]
 ) -> dict[tuple[str, str], int]:
     """The uprobes that cost less behind their functions' first bytes, and how many these are."""
-    # Older builds may be without what tells whether an instruction begins at an offset, and take
-    # none then: Debian's 0.17 does. 0.23 and 0.27 were seen to take them.
-    if bpftrace.is_before(release, 23):
-        return {}
     wanted: dict[str, set[str]] = {}
     for name, function in attach.entry_probes(program):
         wanted.setdefault(name, set()).add(function)
@@ -381,7 +379,7 @@ def _behind_starts(
             numbers = {each.get(function, 0) for each in behind}
             if len(numbers) == 1 and (number := numbers.pop()):
                 places[name, function] = number
-    return places
+    return places if places and takes_offsets() else {}
 
 
 def _behind(file: File, functions: Collection[str]) -> dict[str, int]:

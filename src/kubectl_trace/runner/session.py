@@ -167,14 +167,19 @@ def _run_held(trace: Trace, means: _Means) -> Summary:
     policy.check(trace, known)
     release = bpftrace.version(binary)
     policy.check_version(known, release)
-    prepared = _prepared(trace, chosen, known, release, means)
+    prepared = _prepared(trace, chosen, known, binary, release, means)
     if isinstance(prepared, Summary):
         return prepared
     return _with_reason(_tried(prepared, known, binary, release, means))
 
 
 def _prepared(
-    trace: Trace, chosen: Sequence[Process], known: Policy, release: str, means: _Means
+    trace: Trace,
+    chosen: Sequence[Process],
+    known: Policy,
+    binary: str,
+    release: str,
+    means: _Means,
 ) -> _Prepared | Summary:
     """The trace with all that its program needs; or its end, where nothing is to be traced.
 
@@ -218,6 +223,7 @@ def _prepared(
             trace,
             pids,
             release=release,
+            takes_offsets=lambda: bpftrace.takes_offsets(binary),
             complain=means.complain,
             held=means.held,
             is_ours=reading is not None,

@@ -85,3 +85,19 @@ def test_the_version_of_another_binary_is_not_taken(binary: Path, known: str | N
     if known is not None:
         binary.with_name("bpftrace.version").write_text(known)
     assert bpftrace.version(str(binary)) == "0.21.3"
+
+
+@pytest.mark.parametrize(
+    ("content", "takes"),
+    [
+        (b"\x7fELF libopcodes-2.44-system.so ", True),
+        (b"\x7fELF BFD %s internal error, aborting at %s:%d\n", True),
+        (b"\x7fELF libLLVM-14.so.1 elf64-x86-64", False),
+    ],
+)
+def test_a_build_without_a_disassembler_takes_no_offsets(
+    tmp_path: Path, content: bytes, *, takes: bool
+) -> None:
+    file = tmp_path / "bpftrace"
+    file.write_bytes(content)
+    assert bpftrace.takes_offsets(str(file)) == takes

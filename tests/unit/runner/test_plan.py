@@ -278,13 +278,12 @@ def test_a_print_that_can_not_be_merged_is_refused_with_its_place() -> None:
         merged("k:f { print((@a)); }")
 
 
-@pytest.mark.parametrize("release", ["0.23.2", "0.27.1", ""])
 def test_a_uprobe_is_behind_the_bytes_that_do_nothing_and_keeps_its_name(
-    monkeypatch: pytest.MonkeyPatch, release: str
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(plan, "_behind", lambda file, functions: {"main": 4})
     text = f"uprobe:{EXE}:main, uprobe:{EXE}:other, uprobe:{EXE}:main+8 {{ @ = count(); }}"
-    chosen = plan.prepared(trace(text), [os.getpid()], release=release).unlimited()
+    chosen = plan.prepared(trace(text), [os.getpid()]).unlimited()
     assert chosen.program.text.startswith(
         f"uprobe:{OWN}:main+4, uprobe:{OWN}:other, uprobe:{OWN}:main+8 {{"
     )
@@ -293,26 +292,32 @@ def test_a_uprobe_is_behind_the_bytes_that_do_nothing_and_keeps_its_name(
 
 
 @pytest.mark.parametrize(
-    ("program", "release"),
+    "program",
     [
-        ("uprobe:EXE:main { }", "0.17.0"),
-        ("uprobe:EXE:main { }", "0.20.2"),
-        ("uprobe:EXE:main { @[ustack] = count(); }", "0.23.2"),
-        ("uprobe:EXE:main { printf(probe); }", "0.23.2"),
-        ('uprobe:EXE:main / reg("ip") / { }', "0.23.2"),
-        ("uprobe:EXE:main { @ = sarg0; }", "0.23.2"),
-        ("uprobe:EXE:mai* { }", "0.23.2"),
-        ("uprobe:EXE:16 { }", "0.23.2"),
-        ("uretprobe:EXE:main { }", "0.23.2"),
-        ("#define P probe\nuprobe:EXE:main { print(P); }", "0.23.2"),
+        "uprobe:EXE:main { @[ustack] = count(); }",
+        "uprobe:EXE:main { printf(probe); }",
+        'uprobe:EXE:main / reg("ip") / { }',
+        "uprobe:EXE:main { @ = sarg0; }",
+        "uprobe:EXE:mai* { }",
+        "uprobe:EXE:16 { }",
+        "uretprobe:EXE:main { }",
+        "#define P probe\nuprobe:EXE:main { print(P); }",
     ],
 )
 def test_a_probe_whose_place_could_be_told_stays_where_it_is(
-    monkeypatch: pytest.MonkeyPatch, program: str, release: str
+    monkeypatch: pytest.MonkeyPatch, program: str
 ) -> None:
     monkeypatch.setattr(plan, "_behind", lambda file, functions: dict.fromkeys(functions, 4))
-    text = program.replace("EXE", EXE)
-    found = plan.prepared(trace(text), [os.getpid()], release=release).program.text
+    found = plan.prepared(trace(program.replace("EXE", EXE)), [os.getpid()]).program.text
+    assert "+4" not in found
+
+
+def test_a_probe_stays_where_it_is_if_bpftrace_takes_no_offsets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(plan, "_behind", lambda file, functions: dict.fromkeys(functions, 4))
+    program = trace(f"uprobe:{EXE}:main {{ }}")
+    found = plan.prepared(program, [os.getpid()], takes_offsets=lambda: False).program.text
     assert "+4" not in found
 
 
