@@ -192,6 +192,19 @@ def test_a_process_and_what_it_starts_is_all_that_its_trace_shows() -> None:
     assert [line.split()[0] for line in result.lines] == ["true", "true", "true", "sleep"], result
 
 
+def test_a_trace_of_a_process_ends_with_it_and_shows_all() -> None:
+    shell = subprocess.Popen(["sh", "-c", "read _; cd /; cd /; cd /"], stdin=subprocess.PIPE)
+    assert shell.stdin is not None
+    program = "tracepoint:syscalls:sys_enter_chdir { @calls = count(); }"
+    command = start("run", f"local/{shell.pid}", "-e", program).wait_until_attached()
+    shell.communicate()
+    result = command.finish()
+    assert result.code == 0, result
+    assert result.stdout == "@calls: 3\n"
+    assert "the process has ended, collecting maps" in result.stderr
+    assert "lost: none" in result.stderr
+
+
 def test_a_uretprobe_is_never_attached_to_a_go_program() -> None:
     containerd = Path("/usr/bin/containerd")
     if not containerd.exists():

@@ -27,6 +27,7 @@ _STOPPING = {
     "deadline": "the deadline is over, collecting maps",
     "output limit": "the output limit is reached, collecting maps",
     "overhead": "the probes cost too much, collecting maps",
+    "target ended": "the process has ended, collecting maps",
 }
 
 _REMEMBERED = 1000  # messages

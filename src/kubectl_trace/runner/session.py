@@ -290,6 +290,7 @@ def _tried(prepared: _Prepared, known: Policy, binary: str, release: str, means:
                 deadline=end - time.monotonic(),
                 grace=trace.grace,
                 control_fd=means.stdin,
+                target=trace.pid,
                 overhead=Overhead(means.statistics, attempt.plan.points, writer),
                 may_be_deaf=bpftrace.is_before(release, 23),
             )

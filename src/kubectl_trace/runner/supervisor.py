@@ -68,6 +68,7 @@ class Supervisor:
         deadline: float,
         grace: float,
         control_fd: int | None = 0,
+        target: int = 0,
         overhead: Overhead | None = None,
         may_be_deaf: bool = False,
     ) -> None:
@@ -87,6 +88,7 @@ class Supervisor:
         self._silence = silence
         self._grace = grace
         self._control_fd = control_fd
+        self._target = target
         self._selector = selectors.DefaultSelector()
         self._outputs: dict[int, tuple[Lines, Callable[[bytes], None]]] = {}
         self._timers: dict[str, tuple[float, Callable[[], None]]] = {}
@@ -102,7 +104,10 @@ class Supervisor:
         self._await_client()
 
     def run(self) -> Summary:
-        """Runs until bpftrace has ended and its output is read; what the summary record says."""
+        """Runs until bpftrace has ended and its output is read; what the summary record says.
+
+        A process that is the target takes bpftrace with it, as it does with `bpftrace -p`.
+        """
         assert self._child.stdout is not None
         assert self._child.stderr is not None
         outputs = self._outputs = {
@@ -121,10 +126,16 @@ class Supervisor:
             # Not every standard input can be waited for (/dev/null); then nobody speaks to us.
             with contextlib.suppress(PermissionError):
                 self._selector.register(self._control_fd, selectors.EVENT_READ)
-        scope_fd = -1
+        scope_fd = target_fd = -1
         if self._members is not None:
             scope_fd = self._members.fileno()
             self._selector.register(scope_fd, selectors.EVENT_READ)
+        if self._target:
+            try:
+                target_fd = os.pidfd_open(self._target)
+                self._selector.register(target_fd, selectors.EVENT_READ)
+            except ProcessLookupError:
+                self._stop("target ended")
         with Signals() as signals:
             self._selector.register(signals.fd, selectors.EVENT_READ)
             ended = False
@@ -132,6 +143,10 @@ class Supervisor:
                 for key, _ in self._selector.select(self._next_timer()):
                     if key.fd == child_fd:
                         ended = True
+                        continue
+                    if key.fd == target_fd:
+                        self._selector.unregister(target_fd)
+                        self._stop("target ended")
                         continue
                     if key.fd == scope_fd:
                         if self._members is not None:
@@ -166,7 +181,9 @@ class Supervisor:
             self._say_full()
             self._writer.add_rest()
             self._flush()
-        os.close(child_fd)
+        for fd in (child_fd, target_fd):
+            if fd >= 0:
+                os.close(fd)
         self._selector.close()
         status = self._child.wait()
         if self._overhead is not None:

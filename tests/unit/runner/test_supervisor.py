@@ -101,6 +101,7 @@ class Run:
         held_back: list[str] | None = None,
         may_be_deaf: bool = False,
         members: Busy | None = None,
+        target: int = 0,
     ) -> None:
         self.control_read, self.control = os.pipe()
         self._out, out_write = os.pipe()
@@ -122,6 +123,7 @@ class Run:
             deadline=deadline,
             grace=grace,
             control_fd=self.control_read,
+            target=target,
             may_be_deaf=may_be_deaf,
         )
         self.records: list[Record] = []
@@ -302,6 +304,29 @@ def test_an_attached_trace_ends_with_its_client() -> None:
     run = Run(MAPS_ON_SIGINT, attached=True)
     run.close_when_ready()
     assert run.finish().reason == "client gone"
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_trace_of_a_process_ends_with_it(*, is_over: bool) -> None:
+    target = subprocess.Popen(["sleep", "60"])
+    if is_over:
+        target.kill()
+        target.wait()
+    run = Run(MAPS_ON_SIGINT, target=target.pid)
+
+    def end() -> None:
+        run.wait_until_ready()
+        target.kill()
+
+    ending = threading.Thread(target=end)
+    if not is_over:
+        ending.start()
+    summary = run.finish()
+    assert (summary.exit, summary.reason) == (0, "target ended")
+    if not is_over:
+        ending.join()
+        target.wait()
+        assert {"@": 1} in run.results()
 
 
 def test_a_detached_trace_outlives_its_client() -> None:
