@@ -48,7 +48,9 @@ _NOTES = (
 )
 _COMPILED = tuple((re.compile(pattern), note) for pattern, note in _NOTES)
 _LONG = {"t": "tracepoint", "rt": "rawtracepoint", "k": "kprobe", "kr": "kretprobe"}
-_BY_FUNCTION = ("f", "fr", "fentry", "fexit", "kfunc", "kretfunc")
+_BY_FUNCTION = ("kprobe", "kretprobe", "f", "fr", "fentry", "fexit", "kfunc", "kretfunc")
+# A raw tracepoint is named without its group; most names begin with it, but not those of these.
+_GROUPS = ("net", "kmem")
 
 
 def notes(program: Program, *, next_task: bool = False) -> Iterator[str]:
@@ -64,10 +66,14 @@ def notes(program: Program, *, next_task: bool = False) -> Iterator[str]:
 
 def note(point: AttachPoint) -> str:
     """Which task is current at an attach point, where it is not the one that it is about."""
-    name = _name(point)
-    if point.provider in _BY_FUNCTION:
-        name = f"kprobe:{point.parts[-1].text}"
-    return next((text for pattern, text in _COMPILED if pattern.fullmatch(name)), "")
+    name, last = _name(point), point.parts[-1].text
+    provider = name.partition(":")[0]
+    names = [name]
+    if provider in _BY_FUNCTION:
+        names = [f"kprobe:{last.partition('+')[0]}"]
+    elif provider == "rawtracepoint":
+        names = [f"{provider}:{group}:{last}" for group in (last.split("_")[0], *_GROUPS)]
+    return next((text for pattern, text in _COMPILED if any(map(pattern.fullmatch, names))), "")
 
 
 def _name(point: AttachPoint) -> str:

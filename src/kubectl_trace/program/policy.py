@@ -6,6 +6,7 @@ version of bpftrace has new ones.
 
 from __future__ import annotations
 
+import posixpath
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -123,6 +124,10 @@ _USERS = frozenset(("uprobe", "uretprobe", "usdt"))
 _IN_KERNEL = frozenset(["tracepoint", "rawtracepoint", "kprobe", "kretprobe", "fentry", "fexit"])
 _FOR_THE_TRACE = frozenset(("BEGIN", "END", "self", "interval"))
 _ONLY_SYSCALLS = ("syscalls", "raw_syscalls")
+# By them `calls` finds Go's data: `kernel_memory` lets a program have curtask->thread.fsbase.
+_THREADS_TYPE = re.compile(r"\b(?:task_struct|thread_struct)\b")
+_RAW_OF_A_TASK = (["sys_enter"], ["sys_exit"])
+_BY_FUNCTION = frozenset(("kprobe", "kretprobe", "fentry", "fexit"))
 _PART = re.compile(r"[^\s*?\[\]{}$,]*\*?")
 
 
@@ -253,6 +258,17 @@ class _Check:
             start = item.span.start + found.start()
             place = Span(start, start + len(found[0]))
             yield self._cannot_tell("a directive in a definition can't be checked", place)
+        elif (
+            item.kind == "definition"
+            and not self._rules.kernel_memory
+            and (found := _THREADS_TYPE.search(text))
+        ):
+            start = item.span.start + found.start()
+            yield Refusal(
+                KERNEL_MEMORY,
+                f"a {found[0]} of the program's own says where in the kernel's memory is what",
+                Span(start, start + len(found[0])),
+            )
 
     def _head(self, item: Item) -> Iterator[Refusal]:
         """Names and parameters of a macro or function that are builtins' (0.27 lets them be)."""
@@ -422,6 +438,8 @@ def _not_scoped(point: AttachPoint, expanded: frozenset[str]) -> str:
         if parts[0] in _ONLY_SYSCALLS and expanded == {"tracepoint"}:
             return ""
         return "a wildcard may mean probes that are about other tasks: name each"
+    if "rawtracepoint" in expanded and parts[-1:] not in _RAW_OF_A_TASK:
+        return "a raw tracepoint may be about other tasks: name it as tracepoint:GROUP:NAME"
     note = contexts.note(point)
     return f"it {note}" if note else ""
 
@@ -431,12 +449,21 @@ def _includes(pattern: str, provider: str, parts: Sequence[str]) -> bool:
     first, *wanted = pattern.split(":")
     if providers.expand(first) != {provider} or len(parts) < len(wanted):
         return False
-    for each, part in zip(wanted, parts, strict=False):
-        literal = re.split(r"[*?\[]", part)[0]
-        is_in = literal.startswith(each[:-1]) if each.endswith("*") else part == each
-        if not is_in:
-            return False
-    return True
+    if provider in _BY_FUNCTION and len(parts) > 1 and len(wanted) == 1:
+        parts = parts[-1:]  # a function, in whichever module
+    return all(map(_is_in, wanted, parts))
+
+
+def _is_in(pattern: str, part: str) -> bool:
+    """Whether all that a part of an attach point may mean is in a pattern's part."""
+    if not pattern.endswith("*"):
+        return part == pattern
+    literal, wildcard, _ = re.split(r"([*?\[]|\Z)", part, maxsplit=1)
+    # A wildcard may mean .., and so a file outside the folder, only where a dot is before it.
+    leads_out = "/" in part and (
+        posixpath.normpath(part) != part or (wildcard and re.search(r"/\.[^/]*[*?\[]", part))
+    )
+    return literal.startswith(pattern[:-1]) and not leads_out
 
 
 def _is_syscall(point: AttachPoint) -> bool:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
-from kubectl_trace.program import macros
+from kubectl_trace.program import c_types, macros
 from kubectl_trace.program.tokens import (
     STRING,
     WHITE_SPACE,
@@ -163,6 +163,7 @@ def parse(text: str) -> Program:
     if not program.probes:
         raise ProgramError("the program has no probe", len(text.rstrip()))
     _check_macros(program)
+    _check_c_types(program)
     return program
 
 
@@ -256,12 +257,15 @@ def _definition(text: str, offset: int, end: int) -> Item | None:
             block = _block(text, end)
             if block is None:
                 return None
-    end = block.end
+    head, end = Span(offset, block.start), block.end
+    attributes = []
     while after := _sequence(text, end, _ATTRIBUTE):
         attribute = _block(text, after, "(")
         if attribute is None:
             break
+        attributes.append(Span(end, attribute.end))
         end = attribute.end
+    c_types.check_definition(text, head, block, attributes)
     return Item("definition", Span(offset, _sequence(text, end, _SEMICOLON) or end), block)
 
 
@@ -394,7 +398,7 @@ def _check_macros(program: Program) -> None:
                         f"{word} is a macro, and can't be in an attach point",
                         point.span.start + offset,
                     )
-    refused = macros.changing_structure(defined)
+    refused = macros.changing_structure(defined) | c_types.unfinished(defined)
     for item in program.items if refused else ():
         text = program.of(item.span)
         if isinstance(item, Item) and item.kind == "definition":
@@ -403,7 +407,27 @@ def _check_macros(program: Program) -> None:
             text = " ".join(macros.values([text]).values())
         if used := refused & macros.words(text):
             raise ProgramError(
-                f"the macro {min(used)} has braces, a comment or an unfinished string in it: where "
-                "this program's probes begin and end depends on bpftrace's version",
+                f"the macro {min(used)} has braces, a comment, an unfinished string or type's name "
+                "in it: where this program's probes begin and end depends on bpftrace's version",
                 item.span.start,
             )
+
+
+def _check_c_types(program: Program) -> None:
+    """Refuses names of types that can make the program's structure another one than the one read.
+
+    Raises:
+        ProgramError: there is one.
+    """
+    if not c_types.are_in(program.text):
+        return
+    for probe in program.probes:
+        for point in probe.attach_points:
+            c_types.check_attach_point(program.text, point.span)
+        if probe.predicate is not None:
+            c_types.check_code(program.text, probe.predicate)
+    for item in program.items:
+        if isinstance(item, Item) and item.kind in ("macro", "function") and item.block:
+            c_types.check_signature(program.text, Span(item.span.start, item.block.start))
+    for code in program.code:
+        c_types.check_code(program.text, code)

@@ -41,14 +41,13 @@ def is_call(after: Tree) -> bool:
 
 
 def is_arrow(before: Tree, token: Token) -> bool:
-    """Whether this `>` is the end of `->`."""
-    last = before[-1] if before else None
-    return (
-        token.text == ">"
-        and isinstance(last, Token)
-        and last.text == "-"
-        and last.end == token.start
-    )
+    """Whether this `>` is the end of `->`: of `-->` it is not, that is `--` and `>`."""
+    begin, dashes = token.start, 0
+    for node in reversed(before):
+        if not isinstance(node, Token) or node.text != "-" or node.end != begin:
+            break
+        begin, dashes = node.start, dashes + 1
+    return token.text == ">" and dashes % 2 == 1
 
 
 def is_member(before: Tree) -> bool:

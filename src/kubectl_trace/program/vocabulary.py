@@ -26,7 +26,7 @@ HARMLESS_FUNCTIONS = _words(
     "lhist tseries len kstack ustack ksym usym func uaddr cgroupid cgroup_path ntop pton bswap "
     "strerror nsecs errorf warnf strncmp strcontains usermode uptr reg"
 )
-"""They read no memory by address, and no files."""
+"""They read no memory by address."""
 MEMORY_FUNCTIONS = _words("str buf join macaddr")
 """They read what a pointer leads to."""
 KERNEL_WORDS = _words("curtask ctx kaddr kptr percpu_kaddr kstr path")
@@ -44,8 +44,9 @@ TASK_WORDS = _words(
 OF_KERNEL = _words("args retval reg func")
 """What a probe in the kernel has of it; a pointer among it is one into the kernel's memory."""
 UNSAFE = _words("system signal signal_thread override")
-OUTSIDE = _words("cat system skboutput")
-"""They read or write files, or run commands, beside the runner: on the node."""
+OUTSIDE = _words("cat system skboutput cgroupid cgroup_path")
+"""They read or write files, or run commands, beside the runner: on the node. Cgroups are files,
+whose paths name the pods and containers of all."""
 
 FUNCTIONS = HARMLESS_FUNCTIONS | MEMORY_FUNCTIONS | KERNEL_WORDS | UNSAFE | OUTSIDE
 

@@ -275,8 +275,7 @@ def allowed(
 def _check_target(trace: Trace, known: Policy) -> None:
     rule = policy.SCOPE if known.namespaces is None else _namespaces(known)
     # With the target local/PID, on one's own machine, the process is what was chosen.
-    is_local = trace.pid and not os.environ.get(NAMESPACE) and not os.environ.get(_NODE)
-    if not trace.containers and not (is_local and known.namespaces is None):
+    if not trace.containers and not (trace.pid and known.namespaces is None):
         what = "a process of the node" if trace.pid else "a whole node"
         raise _forbidden(rule, f"{what} can't be traced, only containers of pods")
     if not trace.scope:
@@ -361,6 +360,8 @@ def check_always(trace: Trace) -> None:
         options.check_variables(trace.environment)
     except options.OptionError as error:
         raise ForbiddenError(str(error)) from error
+    if trace.pid and (trace.containers or os.environ.get(NAMESPACE) or os.environ.get(_NODE)):
+        raise ForbiddenError("a process is a target on one's own machine only (local/PID)")
     has_scope = trace.scope and bool(trace.containers or trace.pid)
     if has_scope and (files := options.READS_FILES.intersection(given)):
         raise ForbiddenError(

@@ -43,7 +43,7 @@ from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Container, Limits, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from kubectl_trace.program.merging import Merging
     from kubectl_trace.runner.attempts import Attempt
@@ -163,8 +163,9 @@ def _run_held(trace: Trace, means: _Means) -> Summary:
     policy.check_always(trace)
     binary = bpftrace.find()
     leftovers.remove_all()  # of runners that were killed
-    chosen = _processes(trace, means.writer)
+    found = _found(trace)
     policy.check(trace, known)
+    chosen = _processes(trace, found, means.writer)
     release = bpftrace.version(binary)
     policy.check_version(known, release)
     prepared = _prepared(trace, chosen, known, binary, release, means)
@@ -387,22 +388,38 @@ def _explain(trace: Trace, chosen: Plan, writer: RecordWriter) -> Summary:
     return Summary(exit=Exit.DONE, reason="explained")
 
 
-def _processes(trace: Trace, writer: RecordWriter) -> list[Process]:
-    """The processes that `$container_pid` stands for, one a container that runs now."""
+def _found(trace: Trace) -> dict[str, list[Process]]:
+    """The processes of the containers that run now; what they are is not told before the policy.
+
+    Raises:
+        NotFoundError: there is no such process.
+        StartError: none of the containers runs.
+    """
     if trace.pid:
         process = processes.read(trace.pid)
         if process is None:
             raise NotFoundError(f"there is no process {trace.pid} on this machine")
-        return [process]
+        return {"": [process]}
     found = _wait_for(trace.containers)
-    missing = [each for each in trace.containers if each.container_id not in found]
-    for each in missing:
-        what = f"container {each.container} of pod {each.pod}"
-        if len(missing) == len(trace.containers):
-            raise StartError(
-                f"{what} has no process on this node (container ID {each.container_id})"
-            )
-        writer.add("stderr", f"scope: {what} does not run just now")
+    if trace.containers and not found:
+        first = trace.containers[0]
+        raise StartError(
+            f"container {first.container} of pod {first.pod} has no process on this node "
+            f"(container ID {first.container_id})"
+        )
+    return found
+
+
+def _processes(
+    trace: Trace, found: Mapping[str, list[Process]], writer: RecordWriter
+) -> list[Process]:
+    """The processes that `$container_pid` stands for, one a container that runs now."""
+    if trace.pid:
+        return found[""]
+    for each in trace.containers:
+        if each.container_id not in found:
+            what = f"container {each.container} of pod {each.pod}"
+            writer.add("stderr", f"scope: {what} does not run just now")
     return [
         processes.select(found[each.container_id], trace.process_selector)
         for each in trace.containers

@@ -312,6 +312,8 @@ def test_the_terminal_is_given_back_however_the_process_ends(how: str) -> None:
         stdout=screen.terminal,
         stderr=screen.terminal,
         env={**os.environ, "TERM": "xterm"},
+        # Under nohup it is ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),
     )
     screen.wait_for(b"drawn")
     if how.startswith("SIG"):

@@ -112,8 +112,8 @@ def programs(draw: st.DrawFn) -> str:
     others = st.sampled_from(
         [
             "#define AF_INET 2 /* IPv4 */\n",
-            "struct a { int x; /* } */ };",
-            "struct __attribute__((packed)) b /* c */ { int x; } __attribute__((aligned(8)))",
+            "struct a { int x; /* ) */ };",
+            "struct __attribute__((packed)) b\n{ int x; } __attribute__((aligned(8)))",
             "enum e { A, B = 2 };",
             "config = { max_strlen = 64; }",
             "config /* { */ = {}",

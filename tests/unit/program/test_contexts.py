@@ -15,6 +15,12 @@ def notes(text: str, *, next_task: bool = False) -> list[str]:
         "tracepoint:sched:sched_switch",
         "t:sched:sched_wakeup",
         "rt:sched:sched_waking",
+        "rt:sched_waking",
+        "rawtracepoint:vmlinux:sched_switch",
+        "rt:softirq_entry",
+        "rt:netif_receive_skb",
+        "k:vmlinux:tcp_v4_rcv",
+        "k:tcp_v4_rcv+4",
         "t:irq:softirq_entry",
         "tracepoint:block:block_rq_complete",
         "k:blk_mq_end_request",
@@ -26,7 +32,9 @@ def test_what_often_fires_in_another_task_is_said(point: str) -> None:
     assert len(notes(point + " {}")) == 1
 
 
-@pytest.mark.parametrize("point", ["t:syscalls:sys_enter_openat", "k:vfs_read", "BEGIN", "i:s:1"])
+@pytest.mark.parametrize(
+    "point", ["t:syscalls:sys_enter_openat", "rt:sys_enter", "k:vfs_read", "BEGIN", "i:s:1"]
+)
 def test_what_fires_in_its_own_task_needs_no_note(point: str) -> None:
     assert notes(point + " {}") == []
 

@@ -95,6 +95,13 @@ def test_what_is_harmless_passes_the_strictest_rules(text: str) -> None:
         ("fentry:tcp_v4_rcv { }", "fentry:tcp_v4_rcv"),
         ("fentry:vmlinux:tcp_v4_rcv { }", "fentry:vmlinux:tcp_v4_rcv"),
         ("kprobe:tcp_* { }", "kprobe:tcp_*"),
+        ("kprobe:tcp_v4_rcv+4 { }", "kprobe:tcp_v4_rcv+4"),
+        ("k:vmlinux:tcp_v4_rcv { }", "k:vmlinux:tcp_v4_rcv"),
+        ("rawtracepoint:sched_switch { }", "rawtracepoint:sched_switch"),
+        ("rt:vmlinux:sched_process_exit { }", "rt:vmlinux:sched_process_exit"),
+        ("rt:softirq_entry { }", "rt:softirq_entry"),
+        ("u:/x:f { print(cgroup_path(5000)); }", "cgroup_path"),
+        ('u:/x:f { print(cgroupid("/sys/fs/cgroup/x")); }', "cgroupid"),
         ("whatever:f { }", "whatever:f"),
         ("interval:s:1 { print(comm); }", "comm"),
         ("i:s:1 /pid == 1/ { }", "pid"),
@@ -112,8 +119,8 @@ def test_what_is_harmless_passes_the_strictest_rules(text: str) -> None:
         ('import "x"; u:/x:f { }', 'import "x";'),
         ('#include "/etc/shadow"\nu:/x:f { }', '#include "/etc/shadow"'),
         ("#include <linux/sched.h>\nu:/x:f { }", "#include <linux/sched.h>"),
-        ('struct x {\n#include "/etc/shadow"\n}; u:/x:f { }', "#"),
-        ('struct x {\n%:include "/etc/shadow"\n}; u:/x:f { }', "%:"),
+        ("struct x {\n#include </etc/shadow>\n}; u:/x:f { }", "#"),
+        ("struct x {\n%:include </etc/shadow>\n}; u:/x:f { }", "%:"),
         ("config = { unstable_import = 1 } u:/x:f { }", "unstable_import"),
     ],
 )
@@ -126,6 +133,14 @@ def test_a_required_scope_can_not_be_left(text: str, part: str) -> None:
     [
         ("uprobe:/x:f { @ = curtask->pid; }", "curtask"),
         ("uprobe:/x:f { @ = curtask->thread.fsbase->x; }", "curtask"),
+        ("uprobe:/x:f { if ($x-->curtask->mm->start_stack) { @++ } }", "curtask"),
+        ("uprobe:/x:f { @ = @x---->kaddr; }", "kaddr"),
+        (
+            "struct task_struct { char pad[3000]; struct { char fsbase[64]; } thread; }; "
+            "uprobe:/x:f { print(curtask->thread.fsbase); }",
+            "task_struct",
+        ),
+        ("struct thread_struct { char fsbase[64]; }; uprobe:/x:f { }", "thread_struct"),
         ("uprobe:/x:f { @ = __builtin_curtask; }", "__builtin_curtask"),
         ("kprobe:f { @ = curtask->thread.fsbase; }", "curtask"),
         ("uprobe:/x:f { @ = ((struct x *)ctx)->y; }", "ctx"),
@@ -347,7 +362,7 @@ def test_a_name_that_is_left_of_a_text_without_strings_and_comments_is_found(
         return
     # Written anew, as simply as it can be.
     bare = re.sub(r'//[^\n]*|/\*.*?\*/|"(?:[^"\\\n]|\\[^\n])*"', " ", text, flags=re.DOTALL)
-    bare = re.sub(r"([$@.]|->)\s+", r"\1", bare)
+    bare = re.sub(r"([$@.]|->)\s+", r"\1", bare.replace("--", " "))
     if re.search(rf"(?<![\w$@.])(?<!->){name}\b", bare) and "#" not in text:
         assert found
 
@@ -371,6 +386,15 @@ def test_a_name_that_is_left_of_a_text_without_strings_and_comments_is_found(
         ((), "BEGIN { exit() }", True),
         (("kprobe",), "x=kprobe:f {}", True),
         (("uprobe",), "nothing:f {}", False),
+        (("uprobe:/usr/bin/*",), "uprobe:/usr/bin/../lib/libssl.so:SSL_write {}", False),
+        (("uprobe:/usr/bin/*",), "uprobe:/usr/bin//x:f {}", False),
+        (("uprobe:/usr/bin/*",), "uprobe:/usr/bin/.?/lib/x:f {}", False),
+        (("uprobe:/usr/bin/*",), "uprobe:/usr/bin/x*:f {}", True),
+        (("uprobe:/usr/bin/*",), "uprobe:/usr/bin/a.b/c*:f {}", True),
+        (("uprobe:lib*",), "uprobe:libc:f {}", True),
+        (("kprobe:nf_*",), "kprobe:nf_hook {} kprobe:nf_tables:nf_x {}", True),
+        (("kprobe:nf_*",), "kprobe:nf_tables:foo {}", False),
+        (("fentry:vmlinux:nf_*",), "fentry:vmlinux:nf_x {}", True),
     ],
 )
 def test_probes_are_those_of_the_patterns(

@@ -232,11 +232,9 @@ def test_types_of_ones_own_change_no_scope(text: str) -> None:
         '#embed "/etc/shadow"\n',
         '#if __has_include("/etc/shadow")\n#endif\n',
         '#pragma include_alias("x", "/etc/shadow")\n',
-        'struct x {\n#include "/etc/shadow"\n};',
-        'struct x {\n%:include "/etc/shadow"\n};',
-        'struct x {\n??=include "/etc/shadow"\n};',
-        'struct x { /* *\\\n/\n#include "/etc/shadow"\n/* */ };',
-        "struct x { // \\\n int y;\n};",
+        "struct x {\n#include </etc/shadow>\n};",
+        "struct x {\n%:include </etc/shadow>\n};",
+        "struct x {\n??=include </etc/shadow>\n};",
     ],
 )
 def test_no_file_of_the_node_comes_into_a_program(text: str) -> None:

@@ -343,10 +343,17 @@ def test_in_a_pod_no_process_of_the_node_is_a_target(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     trace = Trace("1", PROGRAM, pid=1)
+    policy.check_always(trace)
     policy.check(trace, Policy(scope="required"))
     monkeypatch.setenv(name, "x")
-    with pytest.raises(ForbiddenError, match="a process of the node"):
-        policy.check(trace, Policy(scope="required"))
+    with pytest.raises(ForbiddenError, match="one's own machine only"):
+        policy.check_always(trace)
+
+
+def test_no_process_is_a_target_beside_containers() -> None:
+    """It alone would be the scope, and 1 is the whole node."""
+    with pytest.raises(ForbiddenError, match="one's own machine only"):
+        policy.check_always(Trace("1", PROGRAM, containers=(container(),), pid=1))
 
 
 def test_the_example_that_is_shipped_is_a_policy_that_forbids_what_it_says() -> None:
