@@ -353,10 +353,10 @@ def test_a_program_with_a_syntax_error_is_refused_with_bpftraces_words(
 
 
 def test_a_probe_that_does_not_exist_is_refused(cluster: Cluster, nginx: Pod) -> None:
-    program = "uprobe:/proc/$container_pid/exe:no_such_function { exit(); }"
+    program = "uprobe:/proc/$container_pid/exe:ngx_event_acept { exit(); }"
     result = trace("run", f"pod/{nginx.name}", "-a", "-e", program)
     assert result.code == 6, result
-    assert "no_such_function" in result.stderr
+    assert "has no function ngx_event_acept; did you mean ngx_event_accept" in result.stderr
 
 
 def test_an_image_that_can_not_be_pulled_is_told_at_once(cluster: Cluster, node: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import itertools
 import re
 import secrets
@@ -20,7 +19,7 @@ from kubectl_trace.functions import filters, patterns, reading, runtimes, tracin
 from kubectl_trace.functions.shapes import Limits
 from kubectl_trace.results.call import LEFT, RUNNING
 from kubectl_trace.results.dialect import Output
-from kubectl_trace.runner import bpftrace, files, modules
+from kubectl_trace.runner import bpftrace, files, modules, near_names
 from kubectl_trace.runner.output import Given
 
 if TYPE_CHECKING:
@@ -302,12 +301,11 @@ def _why_missing(pattern: Pattern, binaries: Sequence[tuple[Module, Binary]]) ->
                 + ": it is no function that can be called"
             )
     looked = ", ".join(module.shown for module, _ in binaries) or "no executable"
-    known = list({f.name for _, binary in binaries for f in binary.functions([])})
-    near = difflib.get_close_matches(pattern.text, known[:20000], 3, 0.7)
-    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    known = {f.name for _, binary in binaries for f in binary.functions([])}
+    said = f"no function matches {pattern.text} in {looked}"
     if not known:
-        hint = f"; {modules.NO_SYMBOLS}"
-    return f"no function matches {pattern.text} in {looked}{hint}"
+        return f"{said}; {modules.NO_SYMBOLS}"
+    return near_names.or_near(said, near_names.near(pattern.text, known))
 
 
 def _traced(

@@ -120,7 +120,7 @@ class Groundwork:
     @staticmethod
     def _has(name: str, pid: int, attached: frozenset[Identity]) -> bool:
         try:
-            return {file.identity for file in _files(name, [pid])} <= attached
+            return {file.identity for file in find_files(name, [pid])} <= attached
         except TraceError:
             return True  # it has no such file, or has ended already
 
@@ -235,7 +235,7 @@ def prepared(
         if trace.scope and pids and not is_ours:
             attach.check_confined(program, trace.parameters, pids)
         found = {
-            name: _files(attach.with_parameters(name, trace.parameters), pids)
+            name: find_files(attach.with_parameters(name, trace.parameters), pids)
             for name in attach.files(program)
         }
         path = (lambda file: file.path) if held is None or trace.explain else held.path
@@ -278,7 +278,7 @@ def has_kernel_types(environment: Mapping[str, str]) -> bool:
     return path.is_file() and path.stat().st_size > 0
 
 
-def _files(name: str, pids: Sequence[int]) -> list[File]:
+def find_files(name: str, pids: Sequence[int]) -> list[File]:
     """The files that a name in an attach point means, each once; none: bpftrace is to find it.
 
     Raises:

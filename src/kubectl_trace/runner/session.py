@@ -171,7 +171,10 @@ def _run_held(trace: Trace, means: _Means) -> Summary:
     prepared = _prepared(trace, chosen, known, binary, release, means)
     if isinstance(prepared, Summary):
         return prepared
-    return _with_reason(_tried(prepared, known, binary, release, means))
+    summary = _tried(prepared, known, binary, release, means)
+    if summary.exit == Exit.REFUSED and prepared.reading is None:
+        _tell_near_names(trace, chosen, means)
+    return _with_reason(summary)
 
 
 def _prepared(
@@ -303,6 +306,18 @@ def _tried(prepared: _Prepared, known: Policy, binary: str, release: str, means:
                 means.complain(text)
             break
     return summary
+
+
+def _tell_near_names(trace: Trace, chosen: Sequence[Process], means: _Means) -> None:
+    """What the program may have meant."""
+    from kubectl_trace.program import syntax
+    from kubectl_trace.runner import near_names
+
+    pids = [process.pid for process in chosen] or [os.getpid()]
+    program = syntax.parse(trace.program.replace("\r\n", "\n"))
+    find = functools.partial(plan.find_files, pids=pids)
+    for hint in near_names.hints(program, trace.parameters, find):
+        means.complain(hint)
 
 
 def _with_reason(summary: Summary) -> Summary:

@@ -327,7 +327,7 @@ def test_files_whose_functions_begin_in_different_ways_are_attached_to_at_their_
     answers = iter(({"main": 4}, {}))
     monkeypatch.setattr(plan, "_behind", lambda file, functions: next(answers))
     monkeypatch.setattr(
-        plan, "_files", lambda name, pids: [files.on_node(EXE), files.on_node("/bin/sh")]
+        plan, "find_files", lambda name, pids: [files.on_node(EXE), files.on_node("/bin/sh")]
     )
     found = plan.prepared(trace(f"uprobe:{EXE}:main {{ }}"), [os.getpid()]).program.text
     assert "+4" not in found
