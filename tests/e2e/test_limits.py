@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -256,6 +257,19 @@ def test_probes_that_cost_too_much_are_named_and_stopped(generator: Generator) -
     assert warned in result.stderr
     assert "in 3 s the trace is stopped" in result.stderr
     assert result.stderr.splitlines()[-1].startswith("overhead: ")
+
+
+def test_what_probes_cost_is_known_without_the_right_to_statistics(generator: Generator) -> None:
+    """As in pods: by samples, for the budget that holds unless something else is said."""
+    program = "tracepoint:syscalls:sys_enter_getppid { @ = count(); @stacks[kstack] = count(); }"
+    words = ("--bounding-set", "-sys_admin", str(BIN / "kubectl-trace"), "run", "local")
+    command = Command("setpriv", *words, "-e", program).wait_until_attached()
+    generator.begin(1 << 40)
+    result = command.finish()
+    assert result.code == 9, result
+    assert "@: " in result.stdout, "maps are collected"
+    says = r"take about \d+ % of a CPU, more than --max-overhead 20%: tracepoint:\S+getppid \d"
+    assert re.search(says, result.stderr), result
 
 
 def test_stats_say_what_each_probe_has_cost(generator: Generator) -> None:

@@ -35,8 +35,8 @@ def flags(parser: Parser) -> None:
         "--max-overhead",
         default=None,
         metavar="PERCENT",
-        help="stop where the probes take more of a CPU for 5 s; none: never (20%%, where the kernel's "
-        "statistics can be had: not in most pods)",
+        help="stop where the probes take more of a CPU for 5 s; none: never (20%%; in pods estimated, "
+        "unless said)",
     )
     add("--stats", action="store_true", help="at the end: what each probe has cost")
     add("--memory", default="", metavar="QUANTITY", help="the runner's limit (1Gi)")

@@ -22,7 +22,7 @@ class _Info(ctypes.Structure):
     _fields_ = [
         ("type", ctypes.c_uint32),
         ("id", ctypes.c_uint32),
-        ("_tag", ctypes.c_uint8 * 8),
+        ("tag", ctypes.c_uint8 * 8),
         ("_lengths", ctypes.c_uint32 * 2),
         ("_instructions", ctypes.c_uint64 * 2),
         ("_load_time", ctypes.c_uint64),
@@ -118,7 +118,8 @@ class Programs:
             os.close(fd)
             return
         self._fds[info.id] = fd
-        self.loaded.append(Loaded(info.id, info.name.decode(errors="replace"), info.type))
+        name = info.name.decode(errors="replace")
+        self.loaded.append(Loaded(info.id, name, info.type, bytes(info.tag).hex()))
 
 
 def _info(fd: int) -> _Info:

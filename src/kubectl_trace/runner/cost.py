@@ -48,11 +48,13 @@ class Loaded:
     id: int
     name: str
     type: int
+    tag: str = ""
+    """A hash of its instructions, in hexadecimal."""
 
 
 @dataclass(frozen=True)
 class Count:
-    """How often programs have run, and how long in all."""
+    """How often programs have run, if that is known, and how long in all."""
 
     hits: int = 0
     nanoseconds: int = 0
@@ -175,10 +177,10 @@ class Share:
         return self.count.nanoseconds / self.seconds / 1e7 if self.seconds > 0 else 0.0
 
     def __str__(self) -> str:
-        return (
-            f"{self.probe} {self.percent:.1f} % ({self.count.hits} hits, "
-            f"{self.average_ns:.0f} ns each)"
-        )
+        text = f"{self.probe} {self.percent:.1f} %"
+        if not self.count.hits:
+            return text
+        return f"{text} ({self.count.hits} hits, {self.average_ns:.0f} ns each)"
 
 
 def shares(
@@ -200,7 +202,7 @@ def percent(found: Iterable[Share]) -> float:
 
 def told(found: Sequence[Share]) -> str:
     """The costliest ones, for a note."""
-    costly = [each for each in found[:_SHOWN] if each.count.hits]
+    costly = [each for each in found[:_SHOWN] if each.count.nanoseconds]
     return ", ".join(map(str, costly))
 
 

@@ -1,7 +1,12 @@
-"""Watches what a trace costs its node: BPF programs, by the kernel's account, and CPU time."""
+"""Watches what a trace costs its node: BPF programs, and CPU time.
+
+Of the programs the kernel gives an account, where we have the right to ask for it; for the budget
+samples will do.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import resource
 import time
@@ -9,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import ForbiddenError
 from kubectl_trace.results.record import Cost, ProbeCost
-from kubectl_trace.runner import bpfprog, cost
+from kubectl_trace.runner import bpfprog, cost, sampling
 from kubectl_trace.runner.output import to_data
 
 if TYPE_CHECKING:
@@ -26,7 +31,7 @@ PERIOD = 1.0  # seconds between two readings
 
 
 class Statistics:
-    """The kernel's statistics, on for as long as this is open, where they can be had."""
+    """The kernel's statistics, on for as long as this is open, or what can be had instead."""
 
     def __init__(self, limits: Limits) -> None:
         """Switches them on, if the limits take them.
@@ -37,6 +42,8 @@ class Statistics:
         self.limits = limits
         self._fd: int | None = None
         self.is_on = False
+        self.symbols: sampling.Symbols | None = None
+        """Without statistics: which programs are to be sampled."""
         if not (limits.overhead or limits.statistics):
             return
         try:
@@ -49,12 +56,16 @@ class Statistics:
                     "which --stats and --max-overhead need: CAP_SYS_ADMIN and Linux 5.8, or "
                     "sysctl kernel.bpf_stats_enabled=1 on the node"
                 ) from error
+            with contextlib.suppress(OSError):
+                self.symbols = sampling.Symbols()
 
     def close(self) -> None:
         """Switches them off, unless somebody else has them on."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
+        if self.symbols is not None:
+            self.symbols.close()
 
 
 class Overhead:
@@ -65,10 +76,12 @@ class Overhead:
     ) -> None:
         self._limits = statistics.limits
         self._is_on = statistics.is_on
+        self._symbols = statistics.symbols
         self._points = points
         self._writer = writer
         self._budget = cost.Budget(self._limits.overhead)
         self._programs: bpfprog.Programs | None = None
+        self._samples: sampling.Samples | None = None
         self._names: dict[int, str] = {}
         self._first: dict[int, Count] = {}
         self._last: dict[int, Count] = {}
@@ -78,15 +91,18 @@ class Overhead:
 
     def begin(self, pid: int) -> bool:
         """The process's probes are attached; whether there is anything to watch."""
-        if not self._is_on:
+        if not self._is_on and self._symbols is None:
             return False
         try:
-            self._programs = bpfprog.Programs(pid)
+            programs = bpfprog.Programs(pid)
+            if self._symbols is not None:
+                self._samples = sampling.Samples(self._symbols.of(programs.loaded))
         except OSError as error:
             self._writer.add("stderr", f"its cost can't be watched: {error.strerror}")
             return False
-        self._names = cost.by_point(self._programs.loaded, self._points)
-        self._first = self._last = self._programs.counts()
+        self._programs = programs
+        self._names = cost.by_point(programs.loaded, self._points)
+        self._first = self._last = self._counts(programs)
         self._begun = self._read_at = time.monotonic()
         return True
 
@@ -94,15 +110,16 @@ class Overhead:
         """Looks again, a second later; whether the trace is to be stopped."""
         if self._programs is None or not self._limits.overhead:
             return False
-        counts, now = self._programs.counts(), time.monotonic()
+        counts, now = self._counts(self._programs), time.monotonic()
         found = cost.shares(self._last, counts, self._names, now - self._read_at)
         self._last, self._read_at = counts, now
         share = cost.percent(found)
         verdict = self._budget.take(share)
         if not verdict:
             return False
+        about = "about " if self._samples is not None else ""
         says = (
-            f"the probes take {share:.0f} % of a CPU, more than --max-overhead "
+            f"the probes take {about}{share:.0f} % of a CPU, more than --max-overhead "
             f"{self._limits.overhead:g}%: {cost.told(found)}"
         )
         if verdict == "stop":
@@ -112,6 +129,9 @@ class Overhead:
         self._writer.add("stderr", f"{says}; in {seconds} s the trace is stopped")
         return False
 
+    def _counts(self, programs: bpfprog.Programs) -> dict[int, Count]:
+        return self._samples.counts() if self._samples is not None else programs.counts()
+
     def stopping(self) -> None:
         """From now on the probes are detached, which takes its time and costs nothing."""
         self._ended = self._ended or time.monotonic()
@@ -120,8 +140,10 @@ class Overhead:
         """The process has ended: says what it cost, if that was asked for."""
         if self._programs is None:
             return
-        counts = self._programs.counts()
+        counts = self._counts(self._programs)
         self._programs.close()
+        if self._samples is not None:
+            self._samples.close()
         if not self._limits.statistics:
             return
         self.stopping()

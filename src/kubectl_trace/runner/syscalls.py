@@ -14,6 +14,8 @@ _libc = ctypes.CDLL(None, use_errno=True)
 # The same on every architecture since they are newer than the common table (Linux 5.1).
 _PIDFD_GETFD = 438
 _BPF = {"x86_64": 321, "aarch64": 280}
+_PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}
+_PERF_FLAG_FD_CLOEXEC = 8
 _BPF_OBJ_GET_INFO_BY_FD = 15
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -49,6 +51,28 @@ class _InfoAttributes(ctypes.Structure):
         ("length", ctypes.c_uint32),
         ("info", ctypes.c_uint64),
     ]
+
+
+class PerfEvent(ctypes.Structure):
+    """What to count or to sample: struct perf_event_attr as of its first version, 64 bytes."""
+
+    _fields_ = [
+        ("type", ctypes.c_uint32),
+        ("size", ctypes.c_uint32),
+        ("config", ctypes.c_uint64),
+        ("sample_frequency", ctypes.c_uint64),
+        ("sample_type", ctypes.c_uint64),
+        ("read_format", ctypes.c_uint64),
+        ("flags", ctypes.c_uint64),
+        ("_rest", ctypes.c_uint64 * 2),
+    ]
+
+
+def perf_event_open(event: PerfEvent, cpu: int) -> int:
+    """A file descriptor for an event on a CPU, of all tasks (perf_event_open(2))."""
+    event.size = ctypes.sizeof(event)
+    number = _PERF_EVENT_OPEN[platform.machine()]
+    return _checked(_libc.syscall(number, ctypes.byref(event), -1, cpu, -1, _PERF_FLAG_FD_CLOEXEC))
 
 
 def inotify_init() -> int:
