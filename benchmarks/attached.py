@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
+_LAST = 60.0  # seconds from Ctrl-C to the end
+
 
 @contextmanager
 def command(words: Sequence[str], output: Path, env: Mapping[str, str]) -> Iterator[int]:
@@ -45,7 +47,7 @@ def command(words: Sequence[str], output: Path, env: Mapping[str, str]) -> Itera
         yield process.pid
     finally:
         process.send_signal(signal.SIGINT)
-        process.wait()
+        process.wait(_LAST)
         if words[1] != "local" and (trace_id := created(output)):
             cluster.delete_trace(trace_id)
 
@@ -59,6 +61,6 @@ def created(output: Path) -> str:
 @contextmanager
 def trace(pod: str, program: str, output: Path) -> Iterator[str]:
     """The ID of a trace of a pod whose probes are all attached (see `command`)."""
-    words = ["run", f"pod/{pod}", "-a", "--deadline=5m", "-e", program]
+    words = ["run", f"pod/{pod}", "-a", "--deadline=5m", "--max-overhead=none", "-e", program]
     with command(words, output, cluster.environment()):
         yield created(output)
