@@ -241,4 +241,7 @@ def _print_rules(missing: Sequence[Answer]) -> None:
 def _print_json(value: dict[str, Any]) -> None:
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+    from kubectl_trace.results.terminal import escape_json
+
+    text = msgspec.json.format(msgspec.json.encode(value)).decode()
+    print(escape_json(text) if sys.stdout.isatty() else text)

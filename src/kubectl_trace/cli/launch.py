@@ -367,7 +367,10 @@ def _patch_text(file: str) -> str:
 def _print_objects(objects: list[Object], output_format: str) -> None:
     if output_format == "json":
         listed = {"apiVersion": "v1", "kind": "List", "items": objects}
-        print(msgspec.json.format(msgspec.json.encode(listed), indent=4).decode())
+        from kubectl_trace.results.terminal import escape_json
+
+        text = msgspec.json.format(msgspec.json.encode(listed), indent=4).decode()
+        print(escape_json(text) if sys.stdout.isatty() else text)
         return
     import yaml
 
