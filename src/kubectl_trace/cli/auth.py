@@ -58,7 +58,7 @@ def parser() -> Parser:
     )
     add("--serviceaccount", default="default", help="its service account")
     add("--fetch-headers", action="store_true", help="it brings kernel headers")
-    add("--headers-mirror", default="", metavar="URL", help="headers for nodes that have none")
+    tracing.mirror_flag(add)
     add("--privileged", action="store_true", help="it is privileged")
     add("--stats", action="store_true", help="it gets CAP_SYS_ADMIN, too")
     add("--max-overhead", default=None, metavar="PERCENT", help="the same, unless it is none")

@@ -96,12 +96,34 @@ def object_flags(parser: Parser) -> None:
     add("--image-pull-policy", default="IfNotPresent", choices=["Always", "IfNotPresent", "Never"])
     add("--image-pull-secret", default="", metavar="SECRET", help="secret of the image's registry")
     add("--fetch-headers", action="store_true", help="bring kernel headers for #include")
-    add("--headers-mirror", default="", metavar="URL", help="headers for nodes that have none")
+    mirror_flag(add)
     add("--privileged", action="store_true", help="for kernels before 5.8, without CAP_BPF")
     add("--ttl", type=duration, default=3600.0, metavar="TIME", help="keep a finished trace (1h)")
     add("--patch", default="", metavar="FILE", help="a patch for the Job, YAML or JSON")
     add("--patch-type", default="", help="json, merge or strategic")
     add("--dry-run", default="none", choices=["none", "client"], help="client: create nothing")
+
+
+def mirror_flag(add: Callable[..., argparse.Action]) -> None:
+    """Adds `--headers-mirror`."""
+    add(
+        "--headers-mirror",
+        type=_mirror,
+        default="",
+        metavar="URL",
+        help="headers for nodes that have none",
+    )
+
+
+def _mirror(url: str) -> str:
+    # It is among the Job's arguments, which many read.
+    if "@" in url:
+        raise UsageError(
+            "--headers-mirror takes a URL without a name and a password (an @ of its path is %40)"
+        )
+    if url and not url.lower().startswith(("http://", "https://")):
+        raise UsageError(f"--headers-mirror {url}: no http or https URL")
+    return url
 
 
 def targets(arguments: argparse.Namespace) -> Targets:
