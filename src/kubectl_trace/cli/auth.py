@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.cli import limits, tracing
 from kubectl_trace.cli.arguments import complain, verb_parser
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError
 from kubectl_trace.image import IMAGE
-from kubectl_trace.results.terminal import escape
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from typing import Any
 
     from kubectl_trace.cli.arguments import Parser
     from kubectl_trace.cli.cluster import Cluster
@@ -69,12 +69,10 @@ def parser() -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
-    targets = tracing.targets(arguments)
-    if targets.is_local:
-        return _local(arguments, targets)
-    from kubectl_trace.cli.cluster import Cluster
-
-    with Cluster(arguments) as cluster:
+    with tracing.connection(arguments) as cluster:
+        targets = tracing.targets(arguments)
+        if cluster is None:
+            return _local(arguments, targets)
         return _ask(arguments, cluster, targets, runner(arguments, cluster.namespace))
 
 
@@ -217,6 +215,8 @@ def _print_table(answers: Sequence[Answer]) -> None:
 
 
 def _print_admission(namespace: str, admission: Admission) -> None:
+    from kubectl_trace.results.terminal import escape
+
     word = {True: "yes", False: "no", None: "?"}[admission.admits]
     print(f"\nnamespace {namespace} admits the runner: {word} ({escape(admission.text)})")
 

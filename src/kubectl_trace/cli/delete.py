@@ -51,7 +51,6 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from kubectl_trace.cli.cluster import Cluster
-    from kubectl_trace.kube import traces
 
     if sum((bool(arguments.traces), arguments.all, arguments.orphans)) > 1:
         raise UsageError("name traces, or say --all, or --orphans")
@@ -63,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _delete_orphans(arguments)
     code = int(Exit.DONE)
     with Cluster(arguments) as cluster:
+        from kubectl_trace.kube import traces
+
         if arguments.all:
             namespace = "" if arguments.all_namespaces else cluster.namespace
             for found in traces.every(cluster.client, namespace):
