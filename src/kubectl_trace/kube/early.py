@@ -145,7 +145,7 @@ def _attach(client: Client, namespace: str, pod: str) -> ClientConnection:
     from websockets.typing import Subprotocol
 
     path = control.attach_path(namespace, pod, output=True)
-    with control.refusals():
+    with control.refusals("its first output"):
         return unix_connect(
             client.socket_path,
             f"ws://localhost{path}",
