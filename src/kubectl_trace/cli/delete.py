@@ -93,11 +93,10 @@ def _delete(cluster: Cluster, found: Found, *, now: bool) -> int:
 
 def _delete_orphans(arguments: argparse.Namespace) -> int:
     from kubectl_trace.cli.cluster import Cluster
-    from kubectl_trace.kube import orphans
-    from kubectl_trace.kube.proxy import remove_dead
+    from kubectl_trace.kube import dead_proxies, orphans
     from kubectl_trace.runner import leftovers
 
-    for folder in remove_dead():
+    for folder in dead_proxies.remove():
         print(f"{escape(str(folder))} deleted: its client has died")
     if removed := leftovers.remove_all():
         print(f"{removed} probe definitions of dead processes deleted on this machine")
