@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from kubectl_trace.cli.arguments import duration, verb_parser, view_flags
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
 
@@ -39,14 +39,15 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from kubectl_trace.cli.cluster import Cluster
-    from kubectl_trace.cli.follow import Interrupts, follow
-    from kubectl_trace.cli.printer import printer
-    from kubectl_trace.cli.report import Report
-    from kubectl_trace.cli.view import View
-    from kubectl_trace.kube import traces
-    from kubectl_trace.kube.fleet import Fleet
 
     with Cluster(arguments) as cluster:
+        from kubectl_trace.cli.follow import Interrupts, follow
+        from kubectl_trace.cli.printer import printer
+        from kubectl_trace.cli.report import Report
+        from kubectl_trace.cli.view import View
+        from kubectl_trace.kube import traces
+        from kubectl_trace.kube.fleet import Fleet
+
         found = traces.find(cluster.client, cluster.namespace, arguments.trace)
         fleet = Fleet(
             cluster.client,

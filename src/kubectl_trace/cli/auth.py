@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.cli import limits, tracing
 from kubectl_trace.cli.arguments import complain, verb_parser
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError
 from kubectl_trace.image import IMAGE
-from kubectl_trace.results.terminal import escape
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
+    from typing import Any
 
     from kubectl_trace.cli.arguments import Parser
     from kubectl_trace.cli.cluster import Cluster
@@ -58,7 +58,7 @@ def parser() -> Parser:
     )
     add("--serviceaccount", default="default", help="its service account")
     add("--fetch-headers", action="store_true", help="it brings kernel headers")
-    add("--headers-mirror", default="", metavar="URL", help="headers for nodes that have none")
+    tracing.mirror_flag(add)
     add("--privileged", action="store_true", help="it is privileged")
     add("--stats", action="store_true", help="it gets CAP_SYS_ADMIN, too")
     add("--max-overhead", default=None, metavar="PERCENT", help="the same, unless it is none")
@@ -69,12 +69,10 @@ def parser() -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
-    targets = tracing.targets(arguments)
-    if targets.is_local:
-        return _local(arguments, targets)
-    from kubectl_trace.cli.cluster import Cluster
-
-    with Cluster(arguments) as cluster:
+    with tracing.connection(arguments) as cluster:
+        targets = tracing.targets(arguments)
+        if cluster is None:
+            return _local(arguments, targets)
         return _ask(arguments, cluster, targets, runner(arguments, cluster.namespace))
 
 
@@ -217,6 +215,8 @@ def _print_table(answers: Sequence[Answer]) -> None:
 
 
 def _print_admission(namespace: str, admission: Admission) -> None:
+    from kubectl_trace.results.terminal import escape
+
     word = {True: "yes", False: "no", None: "?"}[admission.admits]
     print(f"\nnamespace {namespace} admits the runner: {word} ({escape(admission.text)})")
 
@@ -241,4 +241,7 @@ def _print_rules(missing: Sequence[Answer]) -> None:
 def _print_json(value: dict[str, Any]) -> None:
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(value)).decode())
+    from kubectl_trace.results.terminal import escape_json
+
+    text = msgspec.json.format(msgspec.json.encode(value)).decode()
+    print(escape_json(text) if sys.stdout.isatty() else text)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kubectl_trace.cli import tracing
 from kubectl_trace.cli.arguments import verb_parser
 from kubectl_trace.errors import UsageError
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
     from kubectl_trace.cli.arguments import Parser
+    from kubectl_trace.cli.cluster import Cluster
     from kubectl_trace.cli.printer import Printer
     from kubectl_trace.results.account import Account
     from kubectl_trace.results.result import Result
@@ -101,6 +101,11 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     split_target(arguments)
+    with tracing.connection(arguments) as cluster:
+        return _run(arguments, cluster)
+
+
+def _run(arguments: argparse.Namespace, cluster: Cluster | None) -> int:
     wanted = _calls(arguments)
     targets = tracing.targets(arguments)
     if not targets.has_scope:
@@ -115,9 +120,10 @@ def run(arguments: argparse.Namespace) -> int:
         tracing.trace(arguments, targets, scope=True, attached=True), calls=wanted
     )
     if not arguments.max or wanted.show != "calls":
-        return tracing.begin(arguments, targets, lambda: trace)
+        return tracing.begin(arguments, cluster, targets, trace)
     return tracing.begin(
-        arguments, targets, lambda: trace, lambda inner, stop: _Most(inner, arguments.max, stop)
+        *(arguments, cluster, targets, trace),
+        lambda inner, stop: _Most(inner, arguments.max, stop),
     )
 
 

@@ -8,7 +8,7 @@ import subprocess
 from functools import cached_property
 
 from kubectl_trace.cli.arguments import note
-from kubectl_trace.errors import UsageError
+from kubectl_trace.errors import TraceError, UsageError
 from kubectl_trace.kube.proxy import Proxy, kubectl
 
 TYPE_CHECKING = False  # typing is imported once kubectl has been started
@@ -24,11 +24,14 @@ _IN_CLUSTER_NAMESPACE = "/var/run/secrets/kubernetes.io/serviceaccount/namespace
 
 
 class Cluster:
-    """A connection that starts at once and is waited for when it is used."""
+    """A connection that starts at once and is waited for when it is used.
+
+    That it can't be had is told then, too: what is wrong with a command line comes first.
+    """
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self._arguments = arguments
-        self._proxy = Proxy(arguments.connection_flags, note)
+        self._proxy = _started(arguments.connection_flags)
         self._owns = False
 
     def __enter__(self) -> Cluster:
@@ -40,11 +43,18 @@ class Cluster:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._proxy.close(wait=self._owns)
+        if isinstance(self._proxy, Proxy):
+            self._proxy.close(wait=self._owns)
 
     @cached_property
     def client(self) -> Client:
-        """Calls to the API server."""
+        """Calls to the API server.
+
+        Raises:
+            TraceError: there is no kubectl on PATH.
+        """
+        if isinstance(self._proxy, TraceError):
+            raise self._proxy
         from kubectl_trace.kube.client import Client
 
         return Client(self._proxy, self._arguments.request_timeout or None)
@@ -52,7 +62,8 @@ class Cluster:
     def own(self, namespace: str, pod: str) -> None:
         """This runner is to be stopped if this command is killed."""
         self._owns = True
-        self._proxy.own(namespace, pod)
+        if isinstance(self._proxy, Proxy):
+            self._proxy.own(namespace, pod)
 
     @property
     def namespace(self) -> str:
@@ -81,6 +92,13 @@ class Cluster:
         flags = self._arguments.connection_flags
         file = context.plain_file(flags, os.environ)
         return (context.read(file, flags) if file else None) or _asked(flags)
+
+
+def _started(flags: Sequence[str]) -> Proxy | TraceError:
+    try:
+        return Proxy(flags, note)
+    except TraceError as error:
+        return error
 
 
 def _asked(flags: Sequence[str]) -> Context:

@@ -51,7 +51,6 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from kubectl_trace.cli.cluster import Cluster
-    from kubectl_trace.kube import traces
 
     if sum((bool(arguments.traces), arguments.all, arguments.orphans)) > 1:
         raise UsageError("name traces, or say --all, or --orphans")
@@ -63,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
         return _delete_orphans(arguments)
     code = int(Exit.DONE)
     with Cluster(arguments) as cluster:
+        from kubectl_trace.kube import traces
+
         if arguments.all:
             namespace = "" if arguments.all_namespaces else cluster.namespace
             for found in traces.every(cluster.client, namespace):
@@ -92,11 +93,10 @@ def _delete(cluster: Cluster, found: Found, *, now: bool) -> int:
 
 def _delete_orphans(arguments: argparse.Namespace) -> int:
     from kubectl_trace.cli.cluster import Cluster
-    from kubectl_trace.kube import orphans
-    from kubectl_trace.kube.proxy import remove_dead
+    from kubectl_trace.kube import dead_proxies, orphans
     from kubectl_trace.runner import leftovers
 
-    for folder in remove_dead():
+    for folder in dead_proxies.remove():
         print(f"{escape(str(folder))} deleted: its client has died")
     if removed := leftovers.remove_all():
         print(f"{removed} probe definitions of dead processes deleted on this machine")

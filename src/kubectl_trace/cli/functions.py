@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from typing import TYPE_CHECKING, Any
 
 from kubectl_trace.cli import tracing
 from kubectl_trace.cli.arguments import duration, note, verb_parser
 from kubectl_trace.errors import UsageError
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
+    from typing import Any
 
     from kubectl_trace.cli.arguments import Parser
+    from kubectl_trace.cli.cluster import Cluster
     from kubectl_trace.cli.printer import Printer
     from kubectl_trace.functions.runtimes import Runtime, Wanted
     from kubectl_trace.kube.targets import Targets
@@ -79,13 +81,19 @@ def parser() -> Parser:
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
+    from kubectl_trace.cli.calls import split_target
+
+    split_target(arguments)
+    with tracing.connection(arguments) as cluster:
+        return _run(arguments, cluster)
+
+
+def _run(arguments: argparse.Namespace, cluster: Cluster | None) -> int:
     import msgspec
 
-    from kubectl_trace.cli.calls import split_target
     from kubectl_trace.functions import patterns, runtimes
     from kubectl_trace.trace import Functions
 
-    split_target(arguments)
     try:
         of_runtimes = [runtimes.parse(text) for text in arguments.functions]
         for text in arguments.functions:
@@ -100,7 +108,8 @@ def run(arguments: argparse.Namespace) -> int:
     tracing.check(arguments, targets)
     wanted = Functions(tuple(arguments.functions), tuple(arguments.lib), arguments.debuginfod)
     if any(of_runtimes):
-        return _observe(arguments, targets, wanted, [each for each in of_runtimes if each])
+        parsed = [each for each in of_runtimes if each]
+        return _observe(arguments, cluster, targets, wanted, parsed)
     trace = msgspec.structs.replace(
         tracing.trace(arguments, targets, scope=True, attached=True), listing=wanted
     )
@@ -108,12 +117,17 @@ def run(arguments: argparse.Namespace) -> int:
     is_wide = arguments.output == "wide"
     arguments.output = "text"
     return tracing.begin(
-        arguments, targets, lambda: trace, lambda inner, stop: _Listing(listing, is_wide=is_wide)
+        *(arguments, cluster, targets, trace),
+        lambda inner, stop: _Listing(listing, is_wide=is_wide),
     )
 
 
 def _observe(
-    arguments: argparse.Namespace, targets: Targets, wanted: Functions, parsed: list[Wanted]
+    arguments: argparse.Namespace,
+    cluster: Cluster | None,
+    targets: Targets,
+    wanted: Functions,
+    parsed: list[Wanted],
 ) -> int:
     """A runtime's functions are known by being called: lists those of some seconds."""
     import msgspec
@@ -134,7 +148,8 @@ def _observe(
     )
     runtime = parsed[0].runtime
     return tracing.begin(
-        arguments, targets, lambda: trace, lambda inner, stop: _Observed(inner, listing, runtime)
+        *(arguments, cluster, targets, trace),
+        lambda inner, stop: _Observed(inner, listing, runtime),
     )
 
 

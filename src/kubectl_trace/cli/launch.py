@@ -20,7 +20,7 @@ from kubectl_trace.errors import Exit, NotFoundError, TraceError, UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from kubectl_trace.cli.cluster import Cluster
     from kubectl_trace.cli.follow import Interrupts
@@ -127,6 +127,7 @@ class _Launch:
         self._begun = time.monotonic()
         self._too_many = False
         self._begun_on: set[str] = set()
+        self._latest: Mapping[str, Placement] = {}
         self._events: TargetEvents | None = None
 
     def run(self) -> int:
@@ -172,6 +173,8 @@ class _Launch:
         if self._events is not None:
             self._begun_on.add(placement.node)
             self._events.record(placement)
+            if latest := self._latest.get(placement.node):  # they came while it was created
+                self._events.record(latest)
 
     def _tell_targets(self, say: Callable[[str], None]) -> None:
         """Lets what is traced know it; a trace that only lists or shows sees nothing of it."""
@@ -277,6 +280,7 @@ class _Launch:
 
     def _on_change(self, fleet: Fleet, placements: dict[str, Placement]) -> None:
         """The target's pods have come or gone: they join, they leave, new nodes get runners."""
+        self._latest = placements
         new = tuple(
             dataclasses.replace(each, containers=running)
             for each in fleet.update(placements)
@@ -363,7 +367,10 @@ def _patch_text(file: str) -> str:
 def _print_objects(objects: list[Object], output_format: str) -> None:
     if output_format == "json":
         listed = {"apiVersion": "v1", "kind": "List", "items": objects}
-        print(msgspec.json.format(msgspec.json.encode(listed), indent=4).decode())
+        from kubectl_trace.results.terminal import escape_json
+
+        text = msgspec.json.format(msgspec.json.encode(listed), indent=4).decode()
+        print(escape_json(text) if sys.stdout.isatty() else text)
         return
     import yaml
 

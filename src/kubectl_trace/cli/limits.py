@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
-
 from kubectl_trace.errors import UsageError
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
+    from typing import TypeVar
 
     from kubectl_trace.cli.arguments import Parser
     from kubectl_trace.trace import Limits
 
-_T = TypeVar("_T")
+    _T = TypeVar("_T")
 
 _MAX_BYTES = "256Mi"
 """Of results a node, unless somebody says: of a flood some six million lines, a minute's worth."""

@@ -50,13 +50,14 @@ def parser() -> Parser:
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
     from kubectl_trace.cli.cluster import Cluster
-    from kubectl_trace.cli.printer import printer
-    from kubectl_trace.cli.report import Report
-    from kubectl_trace.cli.view import View
-    from kubectl_trace.kube import traces
-    from kubectl_trace.kube.stream import init_log
 
     with Cluster(arguments) as cluster:
+        from kubectl_trace.cli.printer import printer
+        from kubectl_trace.cli.report import Report
+        from kubectl_trace.cli.view import View
+        from kubectl_trace.kube import traces
+        from kubectl_trace.kube.stream import init_log
+
         found = traces.find(cluster.client, cluster.namespace, arguments.trace)
         for part in found.parts:
             if part.pod is not None and (said := init_log(cluster.client, part.pod)):

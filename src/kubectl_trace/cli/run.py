@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kubectl_trace.cli import tracing
 from kubectl_trace.cli.arguments import verb_parser
 from kubectl_trace.errors import UsageError
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
 
@@ -85,16 +84,17 @@ _SCOPE_NEXT_HELP = "limit sched_switch to the task that gets the CPU, not the on
 
 def run(arguments: argparse.Namespace) -> int:
     """Runs the verb."""
-    targets = tracing.targets(arguments)
-    _check(arguments, targets)
-    tracing.check(arguments, targets)
-    tracing.check_output(
-        arguments,
-        targets,
-        follows=arguments.attach or arguments.explain or targets.is_local,
-        has_scope=targets.has_scope and not arguments.no_scope,
-    )
-    return tracing.begin(arguments, targets, lambda: _trace(arguments, targets))
+    with tracing.connection(arguments) as cluster:
+        targets = tracing.targets(arguments)
+        _check(arguments, targets)
+        tracing.check(arguments, targets)
+        tracing.check_output(
+            arguments,
+            targets,
+            follows=arguments.attach or arguments.explain or targets.is_local,
+            has_scope=targets.has_scope and not arguments.no_scope,
+        )
+        return tracing.begin(arguments, cluster, targets, _trace(arguments, targets))
 
 
 def _check(arguments: argparse.Namespace, targets: Targets) -> None:

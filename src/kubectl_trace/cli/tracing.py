@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import uuid
-from typing import TYPE_CHECKING
+import contextlib
 
 from kubectl_trace._version import __version__
 from kubectl_trace.cli import limits
@@ -11,11 +10,13 @@ from kubectl_trace.cli.arguments import FORMATS, duration, note
 from kubectl_trace.errors import UsageError
 from kubectl_trace.image import IMAGE
 
+TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from kubectl_trace.cli.arguments import Parser
+    from kubectl_trace.cli.cluster import Cluster
     from kubectl_trace.cli.printer import Printer
     from kubectl_trace.kube.targets import Targets
     from kubectl_trace.trace import Trace
@@ -96,12 +97,49 @@ def object_flags(parser: Parser) -> None:
     add("--image-pull-policy", default="IfNotPresent", choices=["Always", "IfNotPresent", "Never"])
     add("--image-pull-secret", default="", metavar="SECRET", help="secret of the image's registry")
     add("--fetch-headers", action="store_true", help="bring kernel headers for #include")
-    add("--headers-mirror", default="", metavar="URL", help="headers for nodes that have none")
+    mirror_flag(add)
     add("--privileged", action="store_true", help="for kernels before 5.8, without CAP_BPF")
     add("--ttl", type=duration, default=3600.0, metavar="TIME", help="keep a finished trace (1h)")
     add("--patch", default="", metavar="FILE", help="a patch for the Job, YAML or JSON")
     add("--patch-type", default="", help="json, merge or strategic")
     add("--dry-run", default="none", choices=["none", "client"], help="client: create nothing")
+
+
+def mirror_flag(add: Callable[..., argparse.Action]) -> None:
+    """Adds `--headers-mirror`."""
+    add(
+        "--headers-mirror",
+        type=_mirror,
+        default="",
+        metavar="URL",
+        help="headers for nodes that have none",
+    )
+
+
+def _mirror(url: str) -> str:
+    # It is among the Job's arguments, which many read.
+    if "@" in url:
+        raise UsageError(
+            "--headers-mirror takes a URL without a name and a password (an @ of its path is %40)"
+        )
+    if url and not url.lower().startswith(("http://", "https://")):
+        raise UsageError(f"--headers-mirror {url}: no http or https URL")
+    return url
+
+
+@contextlib.contextmanager
+def connection(arguments: argparse.Namespace) -> Iterator[Cluster | None]:
+    """The cluster, whose connection comes up while the rest of the command line is read.
+
+    None where the target is this machine.
+    """
+    if any(word.partition("/")[0] == "local" for word in arguments.targets):
+        yield None
+        return
+    from kubectl_trace.cli.cluster import Cluster
+
+    with Cluster(arguments) as cluster:
+        yield cluster
 
 
 def targets(arguments: argparse.Namespace) -> Targets:
@@ -128,8 +166,6 @@ def check(arguments: argparse.Namespace, targets: Targets) -> None:
     Raises:
         UsageError: which, and why.
     """
-    from kubectl_trace.kube import audit
-
     if bool(arguments.patch) != bool(arguments.patch_type):
         raise UsageError("--patch and --patch-type go together")
     if arguments.patch_type not in ("", "json", "merge", "strategic"):
@@ -138,8 +174,11 @@ def check(arguments: argparse.Namespace, targets: Targets) -> None:
         raise UsageError("--deadline must be more than 0: a trace always ends")
     if arguments.max_nodes < 1:
         raise UsageError("--max-nodes must be 1 or more")
-    if len(arguments.reason) > audit.MOST_OF_REASON:
-        raise UsageError(f"--reason is longer than {audit.MOST_OF_REASON} characters")
+    if arguments.reason:
+        from kubectl_trace.kube import audit
+
+        if len(arguments.reason) > audit.MOST_OF_REASON:
+            raise UsageError(f"--reason is longer than {audit.MOST_OF_REASON} characters")
     has_containers = targets.has_scope and not targets.is_local
     if not has_containers and arguments.process_selector:
         raise UsageError(f"--process-selector chooses a process of a container; {targets} has none")
@@ -195,6 +234,8 @@ def trace(arguments: argparse.Namespace, targets: Targets, *, scope: bool, attac
         scope: It is limited to the target's containers.
         attached: It ends with this command.
     """
+    import uuid
+
     from kubectl_trace.trace import PROTOCOL, SILENCE, Trace
 
     several = not targets.is_single or targets.all_containers
@@ -220,32 +261,28 @@ def trace(arguments: argparse.Namespace, targets: Targets, *, scope: bool, attac
 
 def begin(
     arguments: argparse.Namespace,
+    cluster: Cluster | None,
     targets: Targets,
-    make: Callable[[], Trace],
+    trace: Trace,
     wrap: Wrap | None = None,
 ) -> int:
     """Runs a trace in the cluster or on this machine; the exit code.
 
     Args:
         arguments: The command line.
+        cluster: As `connection` gives it.
         targets: Where.
-        make: Makes what, while the connection to the cluster comes up.
+        trace: What.
         wrap: Makes the printer of its results another one; it is given what stops the trace.
 
     Raises:
         TraceError: it could not be started, or failed.
     """
-    if not targets.is_local:
-        from kubectl_trace.cli.cluster import Cluster
-
-        with Cluster(arguments) as cluster:
-            from kubectl_trace.cli.launch import launch
-
-            trace = make()
-            _check_is_text(trace)
-            return launch(arguments, cluster, targets, trace, wrap)
-    trace = make()
     _check_is_text(trace)
+    if cluster is not None:
+        from kubectl_trace.cli.launch import launch
+
+        return launch(arguments, cluster, targets, trace, wrap)
     if arguments.dry_run == "client":
         raise UsageError(f"{targets} creates no objects")
     from kubectl_trace.cli.follow import Interrupts, follow

@@ -11,11 +11,11 @@ import select
 import socket
 import time
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 import msgspec
 
 from kubectl_trace.errors import ForbiddenError, TraceError
+from kubectl_trace.kube import http
 from kubectl_trace.kube.job import CONTAINER
 from kubectl_trace.kube.rights import explained
 
@@ -71,7 +71,7 @@ class ControlChannel:
             opened.close(wait=wait)
 
     def _open(self) -> _WebSocket:
-        with refusals():
+        with refusals("stopping a trace"):
             path = attach_path(self._namespace, self._pod, output=False)
             return _WebSocket(self._client.socket_path, path)
 
@@ -79,13 +79,13 @@ class ControlChannel:
 def attach_path(namespace: str, pod: str, *, output: bool) -> str:
     """Where a runner's standard input is to be had; `output`: and its output as it comes."""
     # Without stdin kubelets (1.20) say at once that all is over.
-    query = urlencode({"container": CONTAINER, "stdin": "true", "stdout": str(output).lower()})
-    return f"/api/v1/namespaces/{namespace}/pods/{pod}/attach?{query}"
+    query = {"container": CONTAINER, "stdin": "true", "stdout": str(output).lower()}
+    return http.target(f"/api/v1/namespaces/{namespace}/pods/{pod}/attach", query)
 
 
 @contextlib.contextmanager
-def refusals() -> Iterator[None]:
-    """What comes of an attempt to attach, as errors of ours.
+def refusals(use: str) -> Iterator[None]:
+    """What comes of an attempt to attach, as errors of ours; `use`: what it is needed for.
 
     Raises:
         ForbiddenError: the user may not attach to pods.
@@ -100,7 +100,7 @@ def refusals() -> Iterator[None]:
         body = _message(bytes(error.response.body or b""))
         if error.response.status_code in (401, 403):
             raise ForbiddenError(
-                f"may not attach to the runner, which stopping a trace needs: {explained(body)}"
+                f"may not attach to the runner, which {use} needs: {explained(body)}"
             ) from error
         raise TraceError(
             f"can't attach to the runner: {body or error.response.status_code}"

@@ -77,14 +77,17 @@ class EarlyOutput:
         self._where = (client, namespace, pod)
         self._give = give
         self._closed = threading.Event()
+        self._giving = threading.Lock()
         self._socket: ClientConnection | None = None
         self._thread = threading.Thread(target=self._run, name=f"{pod} early", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
         """Ends the reading: once it returns, nothing more is given."""
+        # The thread may be in the middle of an attempt to attach, and is not waited for.
+        with self._giving:
+            self._closed.set()
         self.stop()
-        self._thread.join()
 
     def stop(self) -> None:
         """Ends the reading soon."""
@@ -120,9 +123,14 @@ class EarlyOutput:
                     continue
                 read += len(message)
                 if lines := beginning.feed(message[1:]):
-                    self._give(lines)
+                    self._give_unless_closed(lines)
         with contextlib.suppress(OSError):
             connection.socket.shutdown(socket.SHUT_RDWR)
+
+    def _give_unless_closed(self, lines: bytes) -> None:
+        with self._giving:
+            if not self._closed.is_set():
+                self._give(lines)
 
 
 def _attach(client: Client, namespace: str, pod: str) -> ClientConnection:
@@ -137,7 +145,7 @@ def _attach(client: Client, namespace: str, pod: str) -> ClientConnection:
     from websockets.typing import Subprotocol
 
     path = control.attach_path(namespace, pod, output=True)
-    with control.refusals():
+    with control.refusals("its first output"):
         return unix_connect(
             client.socket_path,
             f"ws://localhost{path}",

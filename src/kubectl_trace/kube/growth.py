@@ -25,6 +25,7 @@ class Growth:
         self._client = client
         self._resolved = resolved
         self._pods: dict[PodSelector, dict[str, Object]] = {}
+        self._last: dict[str, Placement] | None = None
         self._lock = threading.Lock()
 
     def start(
@@ -35,7 +36,8 @@ class Growth:
         """Begins to watch, in threads of its own.
 
         Args:
-            on_change: Called with all placements by node; never by two threads at once.
+            on_change: Called with all placements by node, at first and when they are others; never
+                by two threads at once.
             complain: Called with what the user should know.
         """
         for selector in self._resolved.selectors:
@@ -52,13 +54,37 @@ class Growth:
         try:
             for pods in pod_changes(self._client, selector.path, selector.query):
                 with self._lock:
+                    before = self._pods.get(selector)
                     self._pods[selector] = pods
-                    if len(self._pods) == len(self._resolved.selectors):
-                        on_change(self._placements())
+                    if before is None or self._have_moved(before, pods):
+                        self._tell(on_change)
         except ForbiddenError as error:
             complain(f"pods that come later are not traced: {error}")
         except TraceError as error:
             complain(f"pods that come from now on are not traced: {error}")
+
+    def _have_moved(self, before: dict[str, Object], now: dict[str, Object]) -> bool:
+        """Whether any pod is elsewhere, or other containers of it are there.
+
+        Most of what happens to a pod, such as its readiness, is nothing to us; and of hundreds of
+        pods one changes at a time.
+        """
+        return any(
+            self._place(before.get(uid)) != self._place(now.get(uid))
+            for uid in before.keys() | now.keys()
+            if before.get(uid) is not now.get(uid)
+        )
+
+    def _place(self, pod: Object | None) -> dict[str, Placement]:
+        return placement.by_node([pod] if pod else [], self._resolved.choice, running=False)
+
+    def _tell(self, on_change: Callable[[dict[str, Placement]], None]) -> None:
+        if len(self._pods) < len(self._resolved.selectors):
+            return
+        placements = self._placements()
+        if placements != self._last:
+            self._last = placements
+            on_change(placements)
 
     def _placements(self) -> dict[str, Placement]:
         selected = [pod for pods in self._pods.values() for pod in pods.values()]

@@ -52,6 +52,12 @@ CAPABILITIES = ["BPF", "PERFMON", "SYS_PTRACE", "DAC_READ_SEARCH", "SYSLOG"]
 _NEEDED = {"cpu": "50m", "memory": "100Mi"}
 """What a node must have free for a runner; never more than its limits."""
 
+# Far more than either needs: one that fills its node's disk is evicted.
+_MOST_HEADERS = "5Gi"
+"""An archive from a mirror and twice what it may unpack to (runner/headers.py)."""
+_MOST_TEMPORARY = "8Gi"
+"""16 of the largest debug files that a server may send (runner/modules.py)."""
+
 _START_ALLOWANCE = 600
 """Seconds that the Job's own deadline, the last resort, allows for pulling the image."""
 
@@ -183,7 +189,7 @@ def _pod_spec(trace: Trace, name: str, node: str, options: JobOptions) -> Object
         {"name": "cgroup", "hostPath": {"path": "/sys/fs/cgroup"}},
         {"name": "pod-logs", "hostPath": {"path": "/var/log/pods"}},
         {"name": "policy", "configMap": {"name": POLICY, "optional": True}},
-        {"name": "tmp", "emptyDir": {}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": _MOST_TEMPORARY}},
     ]
     container: Object = {
         "name": CONTAINER,
@@ -279,7 +285,7 @@ def _add_headers(spec: Object, container: Object, options: JobOptions) -> None:
     mount = {"name": "headers", "mountPath": _HEADERS_FOLDER}
     mirror = ["--mirror", options.headers_mirror] if options.headers_mirror else []
     spec["volumes"] += [
-        {"name": "headers", "emptyDir": {}},
+        {"name": "headers", "emptyDir": {"sizeLimit": _MOST_HEADERS}},
         # All of it: the links in /lib/modules lead to wherever the distribution has its headers.
         {"name": "node", "hostPath": {"path": "/"}},
     ]

@@ -29,15 +29,19 @@ from kubectl_trace.errors import ForbiddenError, TraceError
 
 TYPE_CHECKING = False  # typing is imported once kubectl has been started
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
 _TIMEOUT = 20.0
 """Seconds for kubectl to open the socket. It reads the kubeconfig, but asks no server yet."""
 
-_FOLDERS = "kubectl-trace-"
+FOLDERS = "kubectl-trace-"
 """How the names of the sockets' folders begin."""
 
-_SOCKET, _RUNNERS = "s", "runners"
+SOCKET, RUNNERS = "s", "runners"
+"""What is in them, at most."""
+
+GUARD = "kubectl-trace"
+"""What the shell's command line calls it; the folder is a word of it, too."""
 
 _STOP = '{"type":"stop"}'
 """`trace.Stop` as JSON."""
@@ -52,8 +56,6 @@ _LOOK_AGAIN = 0.001  # seconds between two looks whether it listens
 _FILES = 10_240
 """Files that we and kubectl may open: each runner takes some, and a shell's usual limit is 1024.
 Python's and kubectl's sockets bear any number; macOS grants no process more (OPEN_MAX)."""
-
-_YOUNG = 60.0  # seconds in which a proxy must have begun to listen
 
 _KEPT_LINES = 50
 _LOG_LINE = re.compile(r"[IWEF]\d{4} ")  # k8s.io/klog
@@ -108,13 +110,13 @@ class Proxy:
         """
         binary = kubectl()
         _raise_file_limit()
-        folder = os.path.join(_temporary(), _FOLDERS + os.urandom(8).hex())
+        folder = os.path.join(temporary(), FOLDERS + os.urandom(8).hex())
         os.mkdir(folder, 0o700)
-        self._path = os.path.join(folder, _SOCKET)
+        self._path = os.path.join(folder, SOCKET)
         try:
             self._guard = subprocess.Popen(
                 [
-                    *("/bin/sh", "-c", _GUARD, "kubectl-trace"),
+                    *("/bin/sh", "-c", _GUARD, GUARD),
                     binary,
                     folder,
                     _STOP,
@@ -181,7 +183,7 @@ class Proxy:
     def _wait(self) -> None:
         end = time.monotonic() + _TIMEOUT
         while time.monotonic() < end and self._stderr_reader.is_alive():
-            if self._listens():
+            if listens(self._path):
                 return
             self._stderr_reader.join(_LOOK_AGAIN)
         self.close()
@@ -197,9 +199,6 @@ class Proxy:
                 if self._ready and not _LOG_LINE.match(line):
                     self._say(line.rstrip())
 
-    def _listens(self) -> bool:
-        return _listens(self._path)
-
 
 def _raise_file_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -209,48 +208,13 @@ def _raise_file_limit() -> None:
             resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def remove_dead() -> list[str]:
-    """Removes the folders of proxies that were killed with their shells; their paths."""
-    import shutil
-
-    found = [folder for folder in _ours() if _is_dead(folder)]
-    for folder in found:
-        shutil.rmtree(folder, ignore_errors=True)
-    return found
-
-
-def _temporary() -> str:
-    """Where temporary files are (tempfile.gettempdir costs more than it gives here)."""
+def temporary() -> str:
+    """Where the sockets' folders are (tempfile.gettempdir costs more than it gives here)."""
     return os.environ.get("TMPDIR") or "/tmp"
 
 
-def _ours() -> Iterator[str]:
-    """The folders of this user's proxies: everybody may put what they like beside them."""
-    with os.scandir(_temporary()) as entries:
-        for entry in entries:
-            with contextlib.suppress(OSError):
-                if (
-                    entry.name.startswith(_FOLDERS)
-                    and entry.is_dir(follow_symlinks=False)
-                    and entry.stat(follow_symlinks=False).st_uid == os.geteuid()
-                ):
-                    yield entry.path
-
-
-def _is_dead(folder: str) -> bool:
-    """Whether a folder has what proxies have, and its proxy has ended."""
-    try:
-        there = set(os.listdir(folder))
-        is_old = time.time() - os.stat(folder).st_mtime > _YOUNG
-    except OSError:  # it ends just now
-        return False
-    if not there:
-        return is_old  # killed before it listened
-    listens = _listens(os.path.join(folder, _SOCKET))
-    return _SOCKET in there and there <= {_SOCKET, _RUNNERS} and not listens
-
-
-def _listens(path: str) -> bool:
+def listens(path: str) -> bool:
+    """Whether anybody listens on a Unix socket."""
     import socket
 
     with socket.socket(socket.AF_UNIX) as attempt:

@@ -211,21 +211,6 @@ RIGHTS: tuple[Right, ...] = (
 TRACING = tuple(right for right in RIGHTS if not right.owners)
 """The rights of one who traces everything."""
 
-NAMESPACED = tuple(right for right in TRACING if right.where in ("traces", "targets"))
-"""The rights of one who traces in chosen namespaces, where the traces' objects are, too."""
-
-READING = tuple(
-    right
-    for right in TRACING
-    if right.where == "traces"
-    and right.verb in ("get", "list", "watch")
-    and {"get", "logs"} & {*right.needed_by, *right.helps}
-)
-"""The rights of one who only reads results: `get` and `logs`."""
-
-CLEANING = tuple(right for right in RIGHTS if "delete" in right.needed_by)
-"""The rights of one who clears up after others: `delete --all` and `delete --orphans`."""
-
 
 def kind_of(target: Target) -> str:
     """A target's kind; of those that a selector finds, in the plural."""

@@ -23,13 +23,16 @@ AWAY = 30.0
 _HELLO_TIMEOUT = 15.0
 """Seconds for the kubelet to let us attach the first time; the runner waits for us longer."""
 _LAST_TRY = 1.0  # seconds to wait, at the end, for a message that is just being sent
+_TIMES = 3
+"""How often a scope is said on a connection that holds."""
 
 
 class Voice:
-    """Says the same again with each heartbeat, so that no connection that dies swallows a word.
+    """Says all again until it must have come, so that no connection that dies swallows a word.
 
-    A message that was sent may never have come. The runner takes each as the state of things: to
-    hear it twice changes nothing.
+    A message that was sent may never have come; but then its connection breaks, or answers no ping
+    (`control`), and all is said again on the next one. The runner takes each message as the state
+    of things: to hear it twice changes nothing.
     """
 
     def __init__(
@@ -47,7 +50,9 @@ class Voice:
             is_over: Whether there is nobody to speak to any more.
         """
         self._channel = channel
-        self._first = self._containers = containers
+        self._containers = self._said = containers
+        self._has_changed = False
+        self._left = 0  # how often the scope is still to be said; only who speaks touches it
         self._is_over = is_over
         self._last: Stop | Kill | None = None
         self._lock = threading.Lock()
@@ -58,6 +63,8 @@ class Voice:
 
     def set_scope(self, containers: tuple[Container, ...]) -> None:
         """These are the containers from now on."""
+        if containers == self._containers:
+            return
         self._containers = containers
         self._news.set()
 
@@ -79,6 +86,7 @@ class Voice:
             try:
                 self._say()
             except TraceError as error:
+                self._left = _TIMES if self._has_changed else 0
                 now = time.monotonic()
                 failing = failing or now
                 refused = (refused or now) if isinstance(error, ForbiddenError) else 0.0
@@ -108,9 +116,16 @@ class Voice:
         with self._lock:
             if self._closed:
                 return
-            if self._containers != self._first:
-                self._channel.send(Scope(self._containers))
+            self._say_scope()
             self._channel.send(self._last or Hello())
+
+    def _say_scope(self) -> None:
+        containers = self._containers
+        if containers != self._said:
+            self._said, self._left, self._has_changed = containers, _TIMES, True
+        if self._left:
+            self._left -= 1
+            self._channel.send(Scope(containers))
 
     def _is_hopeless(self, failing: float, refused: float | None) -> bool:
         """After so many seconds without an answer, and of refusals (None: that is not why)."""

@@ -27,6 +27,8 @@ _NODE = Path("/node")
 _KHEADERS = Path("/sys/kernel/kheaders.tar.xz")  # CONFIG_IKHEADERS
 _TIMEOUT = 300.0  # seconds for the archive to come from the mirror
 _LARGEST_ARCHIVE = 512 << 20  # bytes: Debian's largest is a tenth of it
+_LARGEST_UNPACKED = 2 << 30  # bytes: no distribution's headers are a tenth of it
+_BLOCK = 4096  # bytes that a file takes, at least
 _SYMLINKS = 40  # as many as the kernel follows, path_resolution(7)
 
 
@@ -96,10 +98,24 @@ def _from_mirror(folder: Path, release: str, mirror: str) -> str:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """An archive of headers: as /lib/modules/RELEASE has them, or one tree for both."""
+    """An archive of headers: as /lib/modules/RELEASE has them, or one tree for both.
+
+    Raises:
+        StartError: it is too large.
+        OSError, EOFError, tarfile.TarError, lzma.LZMAError: it is broken, or leads elsewhere.
+    """
     unpacked = folder / "unpacked"
+    size = 0
+
+    def bounded(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
+        nonlocal size
+        size += max(member.size, _BLOCK)
+        if size > _LARGEST_UNPACKED:
+            raise StartError(f"the archive unpacks to more than {_LARGEST_UNPACKED >> 20} MiB")
+        return tarfile.data_filter(member, path)
+
     with tarfile.open(archive) as tar:
-        tar.extractall(unpacked, filter="data")
+        tar.extractall(unpacked, filter=bounded)
     if (unpacked / "build").is_dir():
         source = unpacked / "source"
         os.rename(unpacked / "build", folder / "build")

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -82,19 +83,29 @@ print('\\n'.join(started[0][1]))
 """
 
 
+LATE = (
+    *("shutil", "socket", "tempfile", "yaml", "msgspec", "dataclasses", "datetime", "hashlib"),
+    *("inspect", "platform", "typing", "uuid", "concurrent.futures"),
+    *("kubectl_trace.kube.client", "kubectl_trace.kube.targets", "kubectl_trace.program.syntax"),
+)
+FIRST = {"cli", "cli.arguments", "cli.cluster", "cli.main", "errors", "executable"}
+FIRST |= {"kube", "kube.proxy"}
+TRACING = {"_version", "image", "cli.tracing", "cli.limits"}
+
+
 @pytest.mark.parametrize(
-    ("words", "late"),
+    ("words", "ours"),
     [
-        (("get",), ("msgspec", "dataclasses", "hashlib", "kubectl_trace.kube.client")),
-        # The targets are read first.
-        (
-            ("run", "node/x", "-e", "BEGIN { exit(); }"),
-            ("kubectl_trace.program.syntax", "kubectl_trace.kube.fleet", "concurrent.futures"),
-        ),
+        (("get",), {"cli.get"}),
+        (("run", "node/x", "-e", "BEGIN { exit(); }"), {*TRACING, "cli.run"}),
+        (("run", "no target", "-e", "no program"), {*TRACING, "cli.run"}),
+        (("calls", "pod/x", "main"), {*TRACING, "cli.calls"}),
+        (("functions", "pod/x"), {*TRACING, "cli.calls", "cli.functions"}),
+        (("auth", "can-i", "pod/x"), {*TRACING, "cli.auth"}),
     ],
 )
 def test_kubectl_is_started_before_what_is_only_needed_after_it(
-    words: tuple[str, ...], late: tuple[str, ...], tmp_path: Path
+    words: tuple[str, ...], ours: set[str], tmp_path: Path
 ) -> None:
     done = subprocess.run(
         [sys.executable, "-c", RECORDING, *words],
@@ -105,8 +116,72 @@ def test_kubectl_is_started_before_what_is_only_needed_after_it(
     )
     assert list(tmp_path.iterdir()) == [], "what can't be started leaves no folder"
     before = set(done.stdout.split())
-    assert "kubectl_trace.kube.proxy" in before
-    assert not before.intersection(("shutil", "socket", "tempfile", "yaml", *late))
+    assert not before.intersection(LATE)
+    prefix = "kubectl_trace."
+    assert {name.removeprefix(prefix) for name in before if name.startswith(prefix)} == FIRST | ours
+
+
+def ended(*words: str) -> tuple[int, str]:
+    """A command's exit code, and what it printed."""
+    script = "import sys\nfrom kubectl_trace.cli.main import main\nsys.exit(main(sys.argv[1:]))"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("run", "Node!", "-e", "BEGIN { exit(); }"), "'Node!' is no name of a node"),
+        (("run", "node/x", "local", "-e", "BEGIN { exit(); }"), "local is this machine alone"),
+        (("run", "node/x", "--watch", "-e", "BEGIN { exit(); }"), "--watch is for a trace"),
+        (("run", "node/x", "-e", "this is no program"), "program"),
+        (("calls", "pod/x", "main", "--max", "-1"), "--max must be 0 or more"),
+        (("functions", "pod/x", "/(/"), "error: /(/: missing"),
+    ],
+)
+@pytest.mark.parametrize("has_kubectl", [True, False])
+def test_an_error_of_usage_leaves_nothing_behind(
+    words: tuple[str, ...],
+    said: str,
+    has_kubectl: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Though kubectl is started before the command line is understood."""
+    temporary, path = tmp_path / "tmp", tmp_path / "bin"
+    temporary.mkdir()
+    path.mkdir()
+    if has_kubectl:
+        (path / "kubectl").write_text(ANSWERING)
+        (path / "kubectl").chmod(0o755)
+        monkeypatch.setenv("ASKED", str(tmp_path / "asked"))
+    (path / "rm").symlink_to("/bin/rm")
+    monkeypatch.setenv("PATH", str(path))
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    code, output = ended(*words)
+    assert code == 2
+    assert output.startswith("error: ")
+    assert said in output
+    end = time.monotonic() + 20
+    while list(temporary.iterdir()):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_without_kubectl_it_is_said_that_there_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for words in (("run", "node/x", "-e", "BEGIN { exit(); }"), ("get",), ("stop", "x")):
+        code, output = ended(*words)
+        assert code == 1
+        assert output.startswith("error: kubectl is not on PATH")
 
 
 def test_a_verb_that_speaks_to_the_cluster_does_without_what_http_and_yaml_cost(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, cast
 
@@ -103,6 +104,55 @@ def test_output_is_read_as_soon_as_the_container_can_be_attached_to(
     output.close()
     connection.messages.put(b"\1" + lines(1))
     assert given.empty(), "nothing is given once it is closed"
+
+
+def test_the_log_does_not_wait_for_a_kubelet_that_does_not_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection, asked, answers = Connection(), threading.Event(), threading.Event()
+
+    def attach(*_: object) -> Connection:
+        asked.set()
+        assert answers.wait(20)
+        return connection
+
+    monkeypatch.setattr(early, "_attach", attach)
+    monkeypatch.setattr(early, "_FIRST", 0.0)
+    given: SimpleQueue[bytes] = SimpleQueue()
+    output = EarlyOutput(cast("Client", None), "n", "pod", given.put)
+    assert asked.wait(20)
+    closing = threading.Thread(target=output.close)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+    connection.messages.put(b"\1" + lines(0))
+    answers.set()
+    output._thread.join(10)
+    assert not output._thread.is_alive()
+    assert given.empty()
+
+
+def test_once_it_is_closed_all_that_was_given_has_been_taken(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    connection, taking, may_end = Connection(), threading.Event(), threading.Event()
+    taken: list[bytes] = []
+
+    def take(data: bytes) -> None:
+        taking.set()
+        assert may_end.wait(20)
+        taken.append(data)
+
+    monkeypatch.setattr(early, "_attach", lambda *_: connection)
+    monkeypatch.setattr(early, "_FIRST", 0.0)
+    output = EarlyOutput(cast("Client", None), "n", "pod", take)
+    connection.messages.put(b"\1" + lines(0))
+    assert taking.wait(20)
+    closing = threading.Thread(target=output.close)
+    closing.start()
+    may_end.set()
+    closing.join(20)
+    assert taken == [lines(0)]
 
 
 def test_a_flood_is_left_to_the_log(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -387,6 +387,7 @@ def test_what_a_dying_connection_has_swallowed_is_said_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Bytes that were sent need not have come."""
+    monkeypatch.setattr(voice, "RECONNECT", 0.01)
     monkeypatch.setattr(voice, "HEARTBEAT", 0.01)
     trace = Trace(monkeypatch, "a")
     trace.start()
@@ -394,11 +395,14 @@ def test_what_a_dying_connection_has_swallowed_is_said_again(
     later = (Container("n", "web-2", "web", "id", "uid"),)
     trace.fleet.update({"a": Placement("a", later)})
     until(lambda: ("a", "Scope") in trace.messages())
+    until(lambda: trace.messages()[-5:] == [("a", "Hello")] * 5)
     trace.said.clear()
+    trace.broken = 1
     until(lambda: ("a", Scope(later)) in trace.said)
     trace.fleet.send(Stop())
     until(lambda: ("a", "Stop") in trace.messages())
     trace.said.clear()
+    trace.broken = 1
     until(lambda: ("a", Stop()) in trace.said and ("a", Scope(later)) in trace.said)
     assert ("a", Hello()) not in trace.said
 

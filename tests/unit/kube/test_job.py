@@ -8,6 +8,8 @@ from kubectl_trace.image import IMAGE
 from kubectl_trace.kube import job as jobs
 from kubectl_trace.kube.job import JobOptions
 from kubectl_trace.kube.placement import Placement
+from kubectl_trace.kube.quantity import quantity
+from kubectl_trace.runner import headers, modules
 from kubectl_trace.trace import Calls, Functions, Limits, Trace
 
 TRACE = Trace(id="0b5e", program="BEGIN { exit(); }", deadline=60, grace=20)
@@ -163,6 +165,15 @@ def test_headers_come_through_an_init_container_of_the_chosen_image() -> None:
     (container,) = spec["containers"]
     names = {variable["name"] for variable in container["env"]}
     assert {"BPFTRACE_KERNEL_SOURCE", "BPFTRACE_KERNEL_BUILD"} <= names
+
+
+def test_the_node_keeps_its_disk() -> None:
+    spec = pod_spec(a_job(fetch_headers=True))
+    folders = {each["name"]: each["emptyDir"] for each in spec["volumes"] if "emptyDir" in each}
+    assert folders.keys() == {"tmp", "headers"}
+    largest = headers._LARGEST_ARCHIVE + 2 * headers._LARGEST_UNPACKED
+    assert largest < quantity(folders["headers"]["sizeLimit"])
+    assert quantity(folders["tmp"]["sizeLimit"]) > 8 * modules._LONGEST_DOWNLOAD
 
 
 def test_a_pull_secret_is_the_pods() -> None:

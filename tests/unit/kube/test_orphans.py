@@ -4,8 +4,8 @@ import socket
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from kubectl_trace.kube import dead_proxies
 from kubectl_trace.kube import job as jobs
-from kubectl_trace.kube import proxy
 from kubectl_trace.kube.orphans import orphans
 
 if TYPE_CHECKING:
@@ -76,5 +76,5 @@ def test_the_folder_of_a_dead_proxy_is_removed_and_no_other(
         listening.bind(str(living / "s"))
         listening.listen()
         left.close()
-        assert proxy.remove_dead() == [str(dead)]
+        assert dead_proxies.remove() == [str(dead)]
     assert sorted(path.name for path in tmp_path.iterdir()) == [living.name, strange.name]

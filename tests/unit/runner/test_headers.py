@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import tarfile
 from pathlib import Path
 
@@ -50,6 +51,36 @@ def test_an_archive_that_would_leave_its_folder_is_refused(tmp_path: Path) -> No
     with pytest.raises(tarfile.TarError):
         headers._unpack(archive, tmp_path)
     assert not (tmp_path.parent / "escaped").exists()
+
+
+@pytest.mark.parametrize(("files", "size"), [(1, 100_001), (2, 60_000), (60, 0)])
+def test_an_archive_that_unpacks_to_more_than_headers_have_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: int, size: int
+) -> None:
+    monkeypatch.setattr(headers, "_LARGEST_UNPACKED", 100_000)
+    archive, folder = tmp_path / "headers.tar.xz", tmp_path / "to"
+    folder.mkdir()
+    with tarfile.open(archive, "w:xz") as tar:
+        for number in range(files):
+            member = tarfile.TarInfo(f"include/{number}.h")
+            member.size = size
+            tar.addfile(member, io.BytesIO(bytes(size)))
+    with pytest.raises(StartError, match="unpacks to more than"):
+        headers._unpack(archive, folder)
+    written = [path.stat().st_size for path in folder.rglob("*.h")]
+    assert sum(written) <= 100_000
+    assert len(written) < files
+
+
+def test_an_archive_of_headers_is_both_trees(tmp_path: Path) -> None:
+    archive = tmp_path / "headers.tar.xz"
+    with tarfile.open(archive, "w:xz") as tar:
+        member = tarfile.TarInfo("include/a.h")
+        member.size = 5
+        tar.addfile(member, io.BytesIO(b"int a"))
+    headers._unpack(archive, tmp_path)
+    for tree in ("build", "source"):
+        assert (tmp_path / tree / "include/a.h").read_text() == "int a"
 
 
 @pytest.mark.parametrize("mirror", ["file:///etc", "ftp://x", "/etc"])
