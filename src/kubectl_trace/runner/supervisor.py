@@ -8,7 +8,6 @@ up the maps.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import selectors
@@ -23,7 +22,16 @@ from kubectl_trace.results.dialect import Output
 from kubectl_trace.results.record import Summary
 from kubectl_trace.runner import bpfmap, bpftrace, hearing, output_limit, overhead
 from kubectl_trace.runner.output import KERNEL_BUFFER, Given, RecordWriter, to_data
-from kubectl_trace.runner.streams import CHUNK, Lines, Signals, left_in, lines_of, waiting
+from kubectl_trace.runner.streams import (
+    CHUNK,
+    Lines,
+    Signals,
+    gathering,
+    left_in,
+    lines_of,
+    waiting,
+    widened,
+)
 from kubectl_trace.trace import Control, Kill, Scope, Stop
 
 if TYPE_CHECKING:
@@ -40,9 +48,7 @@ _SCOPE_MAP_PERIOD = 0.002  # seconds
 _LOOK_AGAIN = 1.0  # seconds
 _LONGEST_WAIT = 3600.0  # seconds: epoll takes no more than 2^31 milliseconds
 
-# Of a flood, as much is read at once as comes in this time: each read costs, and each record.
-_GATHERING = 0.01  # seconds
-_MANY = CHUNK // 2  # bytes that are read at once in any case
+_FLOOD = 0.01  # seconds between two reads, at most
 
 # A program that prints is let run dry before it is interrupted (see `_run_dry`).
 _QUIET = 0.1  # seconds without output: bpftrace waits so long for events (src/bpftrace.cpp: poll)
@@ -95,6 +101,7 @@ class Supervisor:
         self._reason = ""
         self._ready = False
         self._is_unread = False
+        self._room = CHUNK
         self._last_output = 0.0
         self._is_dry = False
         self._killed = self._interrupted = False
@@ -115,9 +122,7 @@ class Supervisor:
             self._child.stderr.fileno(): (Lines(), self._on_stderr),
         }
         os.set_blocking(self._child.stdout.fileno(), False)
-        with contextlib.suppress(OSError):
-            # Room for 50 ms of a flood: see `_interrupt`.
-            fcntl.fcntl(self._child.stdout, fcntl.F_SETPIPE_SZ, CHUNK)
+        self._room = widened(self._child.stdout.fileno())  # see `_interrupt`, too
         control = Lines()
         child_fd = os.pidfd_open(self._child.pid)
         for fd in (*outputs, child_fd):
@@ -210,9 +215,9 @@ class Supervisor:
 
     def _gather(self, fd: int) -> None:
         """Lets more output come, where much has come just now."""
-        is_flood = time.monotonic() - self._last_output < _GATHERING
-        if is_flood and waiting(fd) < _MANY:
-            select.select((), (), (), _GATHERING)  # no clock that steps matters to it
+        is_flood = time.monotonic() - self._last_output < _FLOOD
+        if is_flood and (seconds := gathering(waiting(fd), self._room)):
+            select.select((), (), (), seconds)  # no clock that steps matters to it
 
     def _on_stdout(self, block: bytes) -> None:
         for part in self._translation.parts(block):
