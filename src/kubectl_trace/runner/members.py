@@ -111,6 +111,7 @@ class Members:
             permitted: Those of the containers that come later which may be in scope.
         """
         self._permitted = permitted
+        self._told = tuple(containers)
         self.containers = list(containers)
         self._by_process = root is not None
         self._inactive: set[int] = set()
@@ -196,7 +197,11 @@ class Members:
 
     def set_containers(self, containers: Iterable[Container]) -> None:
         """Lets these containers be the scope; those that were in it keep their numbers."""
-        wanted = {_name(container): container for container in self._permitted(containers)}
+        told = tuple(containers)
+        if told == self._told:  # a client says the same again and again
+            return
+        self._told = told
+        wanted = {_name(container): container for container in self._permitted(told)}
         for number, container in enumerate(self.containers, 1):
             if new := wanted.pop(_name(container), None):
                 self._inactive.discard(number)
@@ -271,10 +276,11 @@ class Members:
     # What there is.
 
     def _add(self, container_id: str, number: int, cgroup: Path | None = None) -> None:
+        if not container_id or container_id in self._instances:
+            return
         if cgroup is None and self._hierarchy is not None:
-            cgroup = cgroups.directory(self._hierarchy.root, container_id)
-        known = container_id in self._instances or cgroup in self._cgroups()
-        if known or not container_id:
+            cgroup = cgroups.directory(self._hierarchy.root, container_id)  # looks at all there are
+        if cgroup in self._cgroups():
             return
         self._instances[container_id] = Instance(number, container_id, cgroup)
         if cgroup is not None:
