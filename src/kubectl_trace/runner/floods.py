@@ -23,6 +23,7 @@ _BEGIN, _END = b'{"type": "printf", "data": "', b'"}\n'
 _RUN = re.compile(rb'^(?:\{"type": "printf", "data": "[^\n]*\n)+', re.MULTILINE)
 _NUMBER = re.compile(rb"[0-9]+")
 _SIGN_EXTENDED = b"\\uffffff"
+"""What a byte over 0x7f begins with: char is signed."""
 
 _decode = msgspec.json.Decoder(list[str]).decode
 
@@ -45,18 +46,10 @@ def split(block: bytes, special: bytes = b"") -> Iterator[tuple[bool, bytes]]:
         special: Of the printed texts those that have this in them are to be read line by line;
             empty: none.
     """
-    position = 0
-    for found in _RUN.finditer(block):
-        if found.start() > position:
-            yield False, block[position : found.start()]
-        position = found.end()
-        run = found[0]
-        if special and special in run:
-            yield from _without(run, special)
-        else:
-            yield True, run
-    if position < len(block):
-        yield False, block[position:]
+    parts = _runs(block)
+    for each in filter(None, (special, _SIGN_EXTENDED)):
+        parts = _apart(parts, each)
+    return parts
 
 
 def read(run: bytes, marks: int) -> Printed | None:
@@ -69,7 +62,7 @@ def read(run: bytes, marks: int) -> Printed | None:
     head = _head(marks)
     first = head.match(run)
     count = run.count(b"\n")
-    if first is None or run.count(_END) != count or _SIGN_EXTENDED in run:
+    if first is None or run.count(_END) != count:
         return None
     if run.count(first[0]) == count:
         begin, heads = first[0], [first[1]]
@@ -95,14 +88,28 @@ def _head(marks: int) -> re.Pattern[bytes]:
     return re.compile(re.escape(_BEGIN) + b"(" + mark * marks + b")")
 
 
-def _without(run: bytes, special: bytes) -> Iterator[tuple[bool, bytes]]:
-    """The lines with `special` in them, and between them those without."""
-    line = re.compile(rb"[^\n]*" + re.escape(special) + rb"[^\n]*\n")
+def _runs(block: bytes) -> Iterator[tuple[bool, bytes]]:
     position = 0
-    for found in line.finditer(run):
+    for found in _RUN.finditer(block):
         if found.start() > position:
-            yield True, run[position : found.start()]
-        yield False, found[0]
+            yield False, block[position : found.start()]
+        yield True, found[0]
         position = found.end()
-    if position < len(run):
-        yield True, run[position:]
+    if position < len(block):
+        yield False, block[position:]
+
+
+def _apart(parts: Iterator[tuple[bool, bytes]], special: bytes) -> Iterator[tuple[bool, bytes]]:
+    """The same with lines that have `special` in them left to be read line by line."""
+    for may_be_read, run in parts:
+        position = 0
+        # Searched as a fixed text: a pattern of a whole line would be tried at each byte of it.
+        while may_be_read and (found := run.find(special, position)) >= 0:
+            begin = max(run.rfind(b"\n", position, found) + 1, position)
+            end = run.index(b"\n", found) + 1
+            if begin > position:
+                yield True, run[position:begin]
+            yield False, run[begin:end]
+            position = end
+        if position < len(run):
+            yield may_be_read, run[position:]

@@ -12,8 +12,8 @@ import termios
 CHUNK = 1 << 20
 """Bytes a read: a pipe's largest buffer (fs.pipe-max-size)."""
 
-_FASTEST = 100e6
-"""Bytes a second that must not have to wait for their reader: more than bpftrace can print."""
+_FASTEST = 50e6
+"""Bytes a second that must not have to wait for their reader: bpftrace hardly prints more."""
 
 
 class Lines:

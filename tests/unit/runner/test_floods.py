@@ -125,7 +125,7 @@ def test_what_real_bpftraces_print_is_read_at_once(fixture: Path) -> None:
     for recorded in json.loads(fixture.read_text()).values():
         block = recorded["json"].encode("latin-1")
         for may_be_read, part in floods.split(block):
-            if may_be_read and b"\\uffffff" not in part:
+            if may_be_read:
                 printed = floods.read(part, 0)
                 assert printed is not None
                 assert printed.texts == [json.loads(each)["data"] for each in part.splitlines()]
@@ -148,6 +148,16 @@ def test_special_texts_are_left_to_be_read_line_by_line() -> None:
         (False, line("\x1eTOKEN5\x1e")),
         (True, line("b")),
         (False, b"x\n"),
+    ]
+
+
+def test_of_many_lines_only_those_with_bytes_over_0x7f_are_read_by_themselves() -> None:
+    block = line("a") + line("b") + line("café") + line("c") + line("é")
+    assert list(floods.split(block)) == [
+        (True, line("a") + line("b")),
+        (False, line("café")),
+        (True, line("c")),
+        (False, line("é")),
     ]
 
 
