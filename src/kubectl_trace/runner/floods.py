@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from kubectl_trace.program.tags import MARK
+from kubectl_trace.program.tags import DELIMITER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,13 +29,13 @@ _decode = msgspec.json.Decoder(list[str]).decode
 
 
 @dataclass(frozen=True)
-class Printed:
+class Tagged:
     """Texts of printf, in their order."""
 
     texts: list[str]
-    """Without the numbers before them."""
+    """Without their tags."""
     numbers: list[tuple[int, ...]]
-    """The numbers of each, or once those that all have."""
+    """Those in the tags of each, or once those that all have."""
 
 
 def split(block: bytes, special: bytes = b"") -> Iterator[tuple[bool, bytes]]:
@@ -52,14 +52,14 @@ def split(block: bytes, special: bytes = b"") -> Iterator[tuple[bool, bytes]]:
     return parts
 
 
-def read(run: bytes, marks: int) -> Printed | None:
+def read(run: bytes, tags: int) -> Tagged | None:
     """The texts of lines that `split` has found; None: they are to be read line by line.
 
     Args:
         run: The lines.
-        marks: How many numbers are before each text, each between two marks (`program.tags`).
+        tags: How many are before each text (`program.tags`).
     """
-    head = _head(marks)
+    head = _head(tags)
     first = head.match(run)
     count = run.count(b"\n")
     if first is None or run.count(_END) != count:
@@ -79,13 +79,13 @@ def read(run: bytes, marks: int) -> Printed | None:
     if len(texts) != count:
         return None
     known = {each: tuple(map(int, _NUMBER.findall(each))) for each in set(heads)}
-    return Printed(texts, [known[each] for each in heads])
+    return Tagged(texts, [known[each] for each in heads])
 
 
 @functools.cache
-def _head(marks: int) -> re.Pattern[bytes]:
-    mark = b"%b[0-9]{1,6}%b" % (MARK.encode(), MARK.encode())
-    return re.compile(re.escape(_BEGIN) + b"(" + mark * marks + b")")
+def _head(tags: int) -> re.Pattern[bytes]:
+    tag = b"%b[0-9]{1,6}%b" % (DELIMITER.encode(), DELIMITER.encode())
+    return re.compile(re.escape(_BEGIN) + b"(" + tag * tags + b")")
 
 
 def _runs(block: bytes) -> Iterator[tuple[bool, bytes]]:

@@ -128,7 +128,7 @@ class Members:
         self._full = False
         self._instances: dict[str, Instance] = {}
         self._undecided: dict[Path, float] = {}
-        self._foreign: set[Path] = set()
+        self._others: set[Path] = set()  # of the target's pods, but not in scope
         self._pods: set[Path] = set()
         self._epoll = select.epoll()
         self._inotify = syscalls.inotify_init()
@@ -213,7 +213,7 @@ class Members:
         for number, container in enumerate(self.containers, 1):
             if number not in self._inactive:
                 self._add(container.container_id, number)
-        self._foreign.clear()
+        self._others.clear()
         if self._marks is not None:
             self._marks.drop()
             self._marks_next = 0.0
@@ -314,14 +314,14 @@ class Members:
             return False
         now = time.monotonic()
         for child in children:
-            if child in known or child in self._foreign:
+            if child in known or child in self._others:
                 continue
             identity = next(filter(None, map(identify, cgroups.processes(child))), None)
             if identity is None:
                 since = self._undecided.setdefault(child, now)
                 if now - since > _PATIENCE:
                     del self._undecided[child]
-                    self._foreign.add(child)
+                    self._others.add(child)
                 continue
             self._undecided.pop(child, None)
             number = self._number(identity)
@@ -329,7 +329,7 @@ class Members:
                 self._add(processes.container_id(child.name), number, child)
                 found = True
             else:
-                self._foreign.add(child)
+                self._others.add(child)
         for gone in [path for path in self._undecided if path not in children]:
             if gone.parent == pod:
                 del self._undecided[gone]

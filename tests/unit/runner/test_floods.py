@@ -108,7 +108,7 @@ LINES = st.one_of(
 def test_at_once_is_as_line_by_line(
     program: str, lines: list[bytes], limits: Limits, *, limited: bool
 ) -> None:
-    if program == TWO:  # what has no mark is not its own
+    if program == TWO:  # what has no tag is not its own
         lines = [each for each in lines if b'data": "~7' not in each]
         lines = [each for each in lines if b"printf" not in each or b'"~' in each[:40]]
     block = b"".join(lines)
@@ -133,11 +133,11 @@ def test_what_real_bpftraces_print_is_read_at_once(fixture: Path) -> None:
     assert seen > 0
 
 
-def test_marked_lines_of_one_kind_and_of_several_are_read() -> None:
+def test_tagged_lines_of_one_kind_and_of_several_are_read() -> None:
     same = line("~3~a") + line("~3~b")
-    assert floods.read(same, 1) == floods.Printed(["a", "b"], [(3,)])
+    assert floods.read(same, 1) == floods.Tagged(["a", "b"], [(3,)])
     mixed = line("~3~a") + line("~4~b")
-    assert floods.read(mixed, 1) == floods.Printed(["a", "b"], [(3,), (4,)])
+    assert floods.read(mixed, 1) == floods.Tagged(["a", "b"], [(3,), (4,)])
     assert floods.read(line("a"), 1) is None
 
 
