@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kubectl_trace.runner.signals import ENDING
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,8 +25,6 @@ _GREATEST = 0xFFFF
 
 _TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 """What all runners of a node have, wherever they run, and only root can open."""
-
-_ENDING = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Semaphores:
         """Raises a semaphore; False: the process's memory can't be written."""
         with _undisturbed():
             if not self._handlers:
-                self._handlers = {number: signal.signal(number, self._end) for number in _ENDING}
+                self._handlers = {number: signal.signal(number, self._end) for number in ENDING}
             try:
                 if pid not in self._memories:
                     self._memories[pid] = os.open(f"/proc/{pid}/mem", os.O_RDWR | os.O_CLOEXEC)
@@ -77,7 +77,7 @@ class Semaphores:
 @contextlib.contextmanager
 def _undisturbed() -> Iterator[None]:
     """No signal comes between what is raised and what is known of it."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)
     try:
         yield
     finally:

@@ -1,11 +1,10 @@
-"""Pipes in whole lines, and signals as something to be waited for."""
+"""Pipes in whole lines, and how much of a flood is read at once."""
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
 import os
-import signal
 import struct
 import termios
 
@@ -36,29 +35,6 @@ class Lines:
 def lines_of(lines: bytes) -> list[bytes]:
     """Each line, without its end."""
     return lines.removesuffix(b"\n").split(b"\n") if lines else []
-
-
-class Signals:
-    """SIGTERM, SIGINT and SIGHUP as bytes on a file descriptor, for as long as it is entered."""
-
-    _CAUGHT = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-
-    def __enter__(self) -> Signals:
-        self.fd, self._writing = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        self._before = {number: signal.signal(number, self._ignore) for number in self._CAUGHT}
-        self._wakeup = signal.set_wakeup_fd(self._writing, warn_on_full_buffer=False)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        signal.set_wakeup_fd(self._wakeup)
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        os.close(self.fd)
-        os.close(self._writing)
-
-    @staticmethod
-    def _ignore(number: int, frame: object) -> None:
-        """Python writes the signal's number to the wake-up descriptor; nothing is left to do."""
 
 
 def waiting(fd: int) -> int:
