@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from kubectl_trace.program.tags import DELIMITER
+from kubectl_trace.results import dialect
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,10 +47,7 @@ def split(block: bytes, special: bytes = b"") -> Iterator[tuple[bool, bytes]]:
         special: Of the printed texts those that have this in them are to be read line by line;
             empty: none.
     """
-    parts = _runs(block)
-    for each in filter(None, (special, _SIGN_EXTENDED)):
-        parts = _apart(parts, each)
-    return parts
+    return _apart(_runs(block), special) if special else _runs(block)
 
 
 def read(run: bytes, tags: int) -> Tagged | None:
@@ -59,6 +57,11 @@ def read(run: bytes, tags: int) -> Tagged | None:
         run: The lines.
         tags: How many are before each text (`program.tags`).
     """
+    if _SIGN_EXTENDED in run:
+        try:
+            run = dialect.join_bytes(run.decode()).encode()
+        except UnicodeDecodeError:
+            return None
     head = _head(tags)
     first = head.match(run)
     count = run.count(b"\n")

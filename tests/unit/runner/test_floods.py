@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kubectl_trace.program import counting, prepare, scope, syntax
 from kubectl_trace.program.rewrite import Rewritten
+from kubectl_trace.results import dialect
 from kubectl_trace.results.reader import RecordReader
 from kubectl_trace.runner import floods
 from kubectl_trace.runner.bpftrace import ProgramFile
@@ -29,7 +30,12 @@ TWO = 'k:f { printf("a"); } interval:s:1 { printf("b"); }'
 
 def line(text: str) -> bytes:
     """As bpftrace writes it: control characters as JSON has them, bytes over 0x7f sign-extended."""
-    escaped = json.dumps(text.encode().decode("latin-1"))
+    return raw(text.encode())
+
+
+def raw(text: bytes) -> bytes:
+    """The same of a text that need not be one."""
+    escaped = json.dumps(text.decode("latin-1"))
     for byte in range(0x80, 0x100):
         escaped = escaped.replace(f"\\u{byte:04x}", f"\\uffffff{byte:02x}")
     return f'{{"type": "printf", "data": {escaped}}}\n'.encode()
@@ -82,11 +88,16 @@ TEXTS = st.one_of(
     st.text(max_size=8),
     st.sampled_from(["", "~1~", "~", '"}\n{"type": "printf", "data": "', "é", "\\u001e"]),
 )
+BYTES = st.lists(
+    st.sampled_from([b"\\", b"\\uffffffc3", b"\xc3", b"\xa9", b"\xff", b"\n", b'"', b"a", b"\x01"])
+).map(b"".join)
 LINES = st.one_of(
     st.builds(lambda text: line(f"~0~~1~{text}"), TEXTS),
     st.builds(lambda text: line(f"~1~~2~{text}"), TEXTS),
     st.builds(lambda text: line(f"~7~{text}"), TEXTS),
     st.builds(line, TEXTS),
+    st.builds(lambda text: raw(b"~0~~1~" + text), BYTES),
+    st.builds(lambda text: raw(b"~0~~1~" + text).replace(b"\\uffffff", b""), BYTES),
     st.sampled_from(
         [
             b'{"type": "map", "data": {"@": 5}}\n',
@@ -128,7 +139,8 @@ def test_what_real_bpftraces_print_is_read_at_once(fixture: Path) -> None:
             if may_be_read:
                 printed = floods.read(part, 0)
                 assert printed is not None
-                assert printed.texts == [json.loads(each)["data"] for each in part.splitlines()]
+                lines = list(map(dialect.parse_line, part.splitlines()))
+                assert printed.texts == [each.data for each in lines if each]
                 seen += len(printed.texts)
     assert seen > 0
 
@@ -151,14 +163,12 @@ def test_special_texts_are_left_to_be_read_line_by_line() -> None:
     ]
 
 
-def test_of_many_lines_only_those_with_bytes_over_0x7f_are_read_by_themselves() -> None:
-    block = line("a") + line("b") + line("café") + line("c") + line("é")
-    assert list(floods.split(block)) == [
-        (True, line("a") + line("b")),
-        (False, line("café")),
-        (True, line("c")),
-        (False, line("é")),
-    ]
+def test_texts_with_bytes_over_0x7f_are_read_at_once() -> None:
+    block = line("~1~a") + line("~2~café \\é") + raw(b"~1~\xff\xc3 \\uffffffc3\xa9")
+    ((may_be_read, run),) = floods.split(block)
+    assert may_be_read
+    texts = ["a", "café \\é", "\\xff\\xc3 \\uffffffc3\\xa9"]
+    assert floods.read(run, 1) == floods.Tagged(texts, [(1,), (2,), (1,)])
 
 
 def test_what_looks_like_a_line_inside_of_another_is_none() -> None:
