@@ -31,7 +31,7 @@ UNKNOWN = -1
 """In place of a probe: whose texts they are can't be told; they are counted as one number."""
 
 _REASON = f"{MAP} counts the texts, so that lost ones are known; this map is not shown"
-_MARK_REASON = "each printf says which probe it is of; this is taken off again"
+_TAG_REASON = "each printf says which probe it is of; this is taken off again"
 _KEY = re.compile(r"[0-9]{1,20}(?:,[0-9]{1,20})*")
 
 
@@ -44,13 +44,13 @@ class Counting:
     by_container: bool
 
     @property
-    def is_marked(self) -> bool:
+    def has_tags(self) -> bool:
         """Whether each text begins with its probe's number."""
         return len(self.probes) > 1
 
-    def unmark(self, text: str) -> tuple[int, str]:
-        """The probe of a text as it was printed, and the text without its mark."""
-        if not self.is_marked:
+    def untag(self, text: str) -> tuple[int, str]:
+        """The probe of a text as it was printed, and the text without its tag."""
+        if not self.has_tags:
             return self.probes[0], text
         return tags.untag(text)
 
@@ -62,7 +62,7 @@ class Counting:
         for key, number in value.items() if isinstance(value, dict) else ():
             if isinstance(number, int) and _KEY.fullmatch(key):
                 parts = [int(each) for each in key.split(",")]
-                probe = parts.pop(0) if self.is_marked else self.probes[0]
+                probe = parts.pop(0) if self.has_tags else self.probes[0]
                 found[probe, parts[0] if parts else 0] += number
         return found
 
@@ -91,21 +91,21 @@ def counted(source: Rewritten, variable: str = "") -> tuple[Rewritten, Counting 
     }
     counting = Counting(printing, bool(variable))
     if any(len(formats[at]) != len(starts[at]) for at in printing):
-        # One is a macro, which takes no mark.
+        # One is a macro, which takes no tag.
         counting = Counting((UNKNOWN,), by_container=False)
         formats = {at: [None] * len(starts[at]) for at in printing}
     edits: list[Edit] = []
     for at in printing:
         for start, text in zip(starts[at], formats[at], strict=True):
-            keys = [str(at)] if counting.is_marked else []
+            keys = [str(at)] if counting.has_tags else []
             if counting.by_container:
                 # A sum, as in `merging`: its type is known at once.
                 is_tagged = text is not None and tags.is_tagged(text)
                 keys.append(f"(uint64)0 + {variable}" if is_tagged else "(uint64)0")
             key = f"[{', '.join(keys)}]" if keys else ""
             edits.append(Edit.insert(start, f"{MAP}{key} = count(); ", _REASON))
-            if counting.is_marked and text is not None:
-                edits.append(tags.tagged(text, str(at), _MARK_REASON))
+            if counting.has_tags and text is not None:
+                edits.append(tags.tagged(text, str(at), _TAG_REASON))
     return source.edit(edits), counting
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kubectl_trace.program.syntax import Program
     from kubectl_trace.program.tokens import Span
 
-MARK = "~"
+DELIMITER = "~"
 """Before and behind each number. Printable: others take bpftrace long to write as JSON."""
 
 _NUMBER = re.compile(r"[0-9]{1,6}")
@@ -49,21 +49,21 @@ def tag(program: Program, scope: Scope, others: Collection[Span] = ()) -> Iterat
 
 def is_tagged(format_string: Token) -> bool:
     """Whether what it makes begins with its container's number."""
-    return format_string.text.startswith(f'"{MARK}%lu{MARK}')
+    return format_string.text.startswith(f'"{DELIMITER}%lu{DELIMITER}')
 
 
 def tagged(format_string: Token, number: str, reason: str) -> Edit:
     """Makes what a format makes begin with a number, before what it may begin with already."""
-    mark = f"{MARK}{number}{MARK}"
-    return Edit.insert(format_string.start + 1, mark, reason)
+    tag = f"{DELIMITER}{number}{DELIMITER}"
+    return Edit.insert(format_string.start + 1, tag, reason)
 
 
 def untag(text: str) -> tuple[int, str]:
     """The number in a tagged text, and the text without its tag."""
-    if not text.startswith(MARK):
+    if not text.startswith(DELIMITER):
         return 0, text
-    number, mark, rest = text[1:].partition(MARK)
-    if not mark or not _NUMBER.fullmatch(number):
+    number, end, rest = text[1:].partition(DELIMITER)
+    if not end or not _NUMBER.fullmatch(number):
         return 0, text
     return int(number), rest
 

@@ -6,6 +6,8 @@ from typing import Any
 
 import msgspec
 
+from kubectl_trace.results.timestamp import Moment  # noqa: TC001  (msgspec looks for it)
+
 RETURNED, LEFT, TAIL, RUNNING = "returned", "left", "tail call", "running"
 """How a call ended: it returned; it was left by an exception or a panic; it went on in another
 function; it had not returned when the trace ended."""
@@ -38,8 +40,8 @@ class Call(msgspec.Struct, frozen=True, omit_defaults=True):
     pid: int
     tid: int
     """Of the thread that returned."""
-    time: float
-    """When it began: seconds since 1970, UTC."""
+    time: Moment
+    """When it began."""
     ended: str = ""
     """`RETURNED`, `LEFT`, `TAIL`, `RUNNING`, or empty: returns are not traced."""
     duration: int = 0

@@ -72,7 +72,9 @@ _AS_IT_IS = frozenset(
 
 # What sign extension makes of a byte over 0x7f; none of the versions writes "\uffff" itself.
 _SIGN_EXTENDED = b"\\uffffff"
-_ESCAPES = re.compile(r"((?:\\uffffff[89a-f][0-9a-f])+)|\\.", re.DOTALL)
+# All backslashes from the first on: of an even number, the last is no escape's. A literal begins
+# the pattern, so that it is searched for fast.
+_EXTENDED = re.compile(r"\\(?<!\\\\)(\\*)uffffff([89a-f][0-9a-f])((?:\\uffffff[89a-f][0-9a-f])*)")
 _NOT_UTF8 = re.compile("[\udc80-\udcff]")
 
 # A text with JSON's escapes still in it, as 0.23 leaves them in keys.
@@ -106,7 +108,7 @@ def parse_line(line: bytes) -> Output | None:
         maps at exit). Never raises: any bytes are a line.
     """
     if _SIGN_EXTENDED in line:
-        return _parse_text(_join_bytes(_to_text(line, "\\\\x")), line)
+        return _parse_text(join_bytes(_to_text(line, "\\\\x")), line)
     try:
         output = _decode_output(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -174,15 +176,24 @@ def _to_text(line: bytes, prefix: str) -> str:
     return _NOT_UTF8.sub(lambda byte: f"{prefix}{ord(byte[0]) - 0xDC00:02x}", text)
 
 
-def _join_bytes(text: str, prefix: str = "\\\\x") -> str:
-    """Undoes the sign extension of bytes in a text that still has its escapes."""
+def join_bytes(text: str, prefix: str = "\\\\x") -> str:
+    """Undoes the sign extension of bytes in a text that still has its escapes.
 
-    def joined(escape: re.Match[str]) -> str:
-        if not escape[1]:
-            return escape[0]
-        return _to_text(bytes.fromhex(escape[1].replace("\\uffffff", "")), prefix)
+    Args:
+        text: One line, or several.
+        prefix: What stands before the two hexadecimal digits of a byte that is not of UTF-8.
+    """
 
-    return _ESCAPES.sub(joined, text)
+    def to_text(digits: str) -> str:
+        return _to_text(bytes.fromhex(digits.replace("\\uffffff", "")), prefix)
+
+    def joined(found: re.Match[str]) -> str:
+        others, first, more = found.groups()
+        if len(others) % 2:
+            return f"\\{others}uffffff{first}{to_text(more)}"
+        return others + to_text(first + more)
+
+    return _EXTENDED.sub(joined, text)
 
 
 def _quote_bare(text: str) -> str:
@@ -240,7 +251,7 @@ def _plain_keys(value: object) -> object:
 
 
 def _unescape(key: str) -> str:
-    text: object = _decode_any(f'"{_join_bytes(key)}"')
+    text: object = _decode_any(f'"{join_bytes(key)}"')
     return text if isinstance(text, str) else key
 
 

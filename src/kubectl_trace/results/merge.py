@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import partial
 from itertools import groupby
 from operator import itemgetter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ from kubectl_trace.results.merge_parts import AT_EXIT, Content, read
 from kubectl_trace.results.record import MAPS
 from kubectl_trace.results.result import Result
 from kubectl_trace.results.rounds import Rounds
+from kubectl_trace.results.timestamp import Moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -252,9 +253,8 @@ def _alone(node: Node, record: Record) -> Result:
 
 def _texts(node: Node, record: Record) -> Iterator[Result]:
     """What a `printf` record shows, in runs of texts of one container."""
-    if isinstance(record.container, int) or not isinstance(record.data, list):
-        number = record.container if isinstance(record.container, int) else 0
-        yield Result(record.time, "printf", record.data, *node.place(number))
+    if isinstance(record.container, int):
+        yield Result(record.time, "printf", record.data, *node.place(record.container))
         return
     texts = zip(record.container, record.data, strict=True)
     for number, run in groupby(texts, itemgetter(0)):
@@ -266,12 +266,19 @@ def _texts(node: Node, record: Record) -> Iterator[Result]:
 def _calls(node: Node, record: Record) -> Iterator[Result]:
     """The calls of a `call` record, each with the time when it began."""
     calls = record.data if isinstance(record.data, list) else [record.data]
-    numbers = record.container if isinstance(record.container, list) else [record.container]
-    if len(numbers) != len(calls):
-        numbers = (numbers[:1] or [0]) * len(calls)
+    numbers = record.container
+    if isinstance(numbers, int):
+        numbers = [numbers] * len(calls)
     for data, number in zip(calls, numbers, strict=True):
-        time = data.get("time") if isinstance(data, dict) else None
-        if isinstance(time, int | float):
+        if (time := _begun(data)) is not None:
             yield Result(time, "call", data, *node.place(number))
         else:  # something that the traced program printed
             yield Result(record.time, "call", data, node.name)
+
+
+def _begun(call: Any) -> float | None:
+    """When a call began; None: it is none."""
+    try:
+        return msgspec.convert(call["time"], Moment)
+    except (TypeError, LookupError, msgspec.ValidationError):
+        return None

@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from kubectl_trace.results import shape
+from kubectl_trace.results.timestamp import Moment  # noqa: TC001  (msgspec looks for it)
 
 MAPS = frozenset({"map", "hist", "stats", "tseries"})
 """The types of records that are maps."""
@@ -30,8 +31,8 @@ class Record(msgspec.Struct, frozen=True, omit_defaults=True):
 
     seq: int
     """Counts the records of one runner from 0: a gap is a record lost on the way."""
-    time: float
-    """When the runner read it, in seconds since 1970, UTC."""
+    time: Moment
+    """When the runner read it."""
     type: str
     data: Any = None
     """For `printf` under load: a list of texts, one a call, joined to spare the log path, which
@@ -227,7 +228,9 @@ def decode(line: bytes) -> Record:
             pass  # What a traced program printed may look like one.
         else:
             if histograms.type == "hist":
+                shape.check_containers("hist", histograms.data, histograms.container)
                 return histograms
     record = _decode(line)
     shape.check(record.type, record.data, _SHAPES)
+    shape.check_containers(record.type, record.data, record.container)
     return record

@@ -48,6 +48,8 @@ _SHAPES: Mapping[str, Any] = {
     **dict.fromkeys(("map", "hist", "stats", "tseries"), _Object | list[_Object]),
 }
 
+_OF_CONTAINERS = frozenset({"printf", "call", "map", "hist", "stats", "tseries"})
+
 
 def check(kind: str, data: Any, shapes: Mapping[str, Any]) -> None:
     """Refuses data that has another shape.
@@ -63,3 +65,20 @@ def check(kind: str, data: Any, shapes: Mapping[str, Any]) -> None:
     shape = _SHAPES.get(kind) or shapes.get(kind)
     if shape is not None:
         msgspec.convert(data, shape)
+
+
+def check_containers(kind: str, data: Any, numbers: int | list[int]) -> None:
+    """Refuses results of several containers that are not one for each.
+
+    Args:
+        kind: The record's type.
+        data: Its data.
+        numbers: Those of its containers.
+
+    Raises:
+        msgspec.ValidationError: they are not.
+    """
+    if kind not in _OF_CONTAINERS or isinstance(numbers, int):
+        return
+    if not isinstance(data, list) or len(data) != len(numbers):
+        raise msgspec.ValidationError("not as much data as containers")

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Annotated
+
+import msgspec
+
+Moment = Annotated[float, msgspec.Meta(ge=0, lt=253_402_300_799)]
+"""Seconds since 1970, UTC, up to the year 9999: what `timestamp` can write."""
 
 
 def timestamp(seconds: float) -> str:

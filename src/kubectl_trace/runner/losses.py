@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from kubectl_trace.results.record import Loss
@@ -54,10 +55,11 @@ def note(lost: int, containers: Sequence[Container], delivered: Mapping[int, int
         containers: Those in scope; their numbers are their places, from 1.
         delivered: Lines by the container's number; 0: of none, or not known.
     """
-    counts = {
-        f"{each.pod}/{each.container}": delivered.get(number, 0)
-        for number, each in enumerate(containers, 1)
-    }
+    has_several = len({each.namespace for each in containers}) > 1
+    counts: Counter[str] = Counter()  # a pod that was made anew under its name is the same here
+    for number, each in enumerate(containers, 1):
+        name = f"{each.pod}/{each.container}"
+        counts[f"{each.namespace}/{name}" if has_several else name] += delivered.get(number, 0)
     came = sorted(filter(counts.get, counts), key=lambda name: -counts[name])
     none = [name for name in counts if not counts[name]]
     text = (

@@ -111,6 +111,7 @@ class Members:
             permitted: Those of the containers that come later which may be in scope.
         """
         self._permitted = permitted
+        self._told = tuple(containers)
         self.containers = list(containers)
         self._by_process = root is not None
         self._inactive: set[int] = set()
@@ -127,7 +128,7 @@ class Members:
         self._full = False
         self._instances: dict[str, Instance] = {}
         self._undecided: dict[Path, float] = {}
-        self._foreign: set[Path] = set()
+        self._others: set[Path] = set()  # of the target's pods, but not in scope
         self._pods: set[Path] = set()
         self._epoll = select.epoll()
         self._inotify = syscalls.inotify_init()
@@ -196,7 +197,11 @@ class Members:
 
     def set_containers(self, containers: Iterable[Container]) -> None:
         """Lets these containers be the scope; those that were in it keep their numbers."""
-        wanted = {_name(container): container for container in self._permitted(containers)}
+        told = tuple(containers)
+        if told == self._told:  # a client says the same again and again
+            return
+        self._told = told
+        wanted = {_name(container): container for container in self._permitted(told)}
         for number, container in enumerate(self.containers, 1):
             if new := wanted.pop(_name(container), None):
                 self._inactive.discard(number)
@@ -208,7 +213,7 @@ class Members:
         for number, container in enumerate(self.containers, 1):
             if number not in self._inactive:
                 self._add(container.container_id, number)
-        self._foreign.clear()
+        self._others.clear()
         if self._marks is not None:
             self._marks.drop()
             self._marks_next = 0.0
@@ -271,10 +276,11 @@ class Members:
     # What there is.
 
     def _add(self, container_id: str, number: int, cgroup: Path | None = None) -> None:
+        if not container_id or container_id in self._instances:
+            return
         if cgroup is None and self._hierarchy is not None:
-            cgroup = cgroups.directory(self._hierarchy.root, container_id)
-        known = container_id in self._instances or cgroup in self._cgroups()
-        if known or not container_id:
+            cgroup = cgroups.directory(self._hierarchy.root, container_id)  # looks at all there are
+        if cgroup in self._cgroups():
             return
         self._instances[container_id] = Instance(number, container_id, cgroup)
         if cgroup is not None:
@@ -308,14 +314,14 @@ class Members:
             return False
         now = time.monotonic()
         for child in children:
-            if child in known or child in self._foreign:
+            if child in known or child in self._others:
                 continue
             identity = next(filter(None, map(identify, cgroups.processes(child))), None)
             if identity is None:
                 since = self._undecided.setdefault(child, now)
                 if now - since > _PATIENCE:
                     del self._undecided[child]
-                    self._foreign.add(child)
+                    self._others.add(child)
                 continue
             self._undecided.pop(child, None)
             number = self._number(identity)
@@ -323,7 +329,7 @@ class Members:
                 self._add(processes.container_id(child.name), number, child)
                 found = True
             else:
-                self._foreign.add(child)
+                self._others.add(child)
         for gone in [path for path in self._undecided if path not in children]:
             if gone.parent == pod:
                 del self._undecided[gone]

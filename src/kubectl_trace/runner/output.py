@@ -22,10 +22,11 @@ if TYPE_CHECKING:
 
     from kubectl_trace.runner.output_limit import OutputLimit
 
-# Texts, or calls, joined into one record: the log path costs per line, and the container runtime
-# cuts lines after 16 KiB (containerd: pkg/cri/io, defaultBufSize; CRI-O: conmon's STDIO_BUF_SIZE).
-_LONGEST = 16_000  # bytes
-_JOINED = 1000
+_PIECE = 16 << 10
+"""Bytes of a line that the container runtime leaves whole (containerd: pkg/cri/io,
+defaultBufSize; CRI-O: conmon's STDIO_BUF_SIZE)."""
+_LONGEST = 16_000
+"""Bytes of texts, or calls, that are joined into one record: the log path costs per line."""
 _BESIDE = 6
 """Bytes of a text in a record beside its own: quotes, a comma, escapes, the container's number."""
 
@@ -79,6 +80,8 @@ class RecordWriter:
         self._joined_type = ""
         self._joined: list[Any] = []
         self._containers: list[int] = []
+        self._size = 0
+        """About the bytes of what is joined."""
         self._repeated = Repeated()
         self.limit: OutputLimit | None = None
         """What may be written of results; None: everything."""
@@ -106,11 +109,13 @@ class RecordWriter:
         joinable = isinstance(data, _JOINABLE.get(output.type, ()))
         if joinable and isinstance(container, int):
             self.delivered_by[container] += 1
-            if output.type != self._joined_type or len(self._joined) >= _JOINED:
+            size = len(data if isinstance(data, str) else encode(data)) + _BESIDE
+            if output.type != self._joined_type or self._size + size > _LONGEST:
                 self._join()
             self._joined_type = output.type
             self._joined.append(data)
             self._containers.append(container)
+            self._size += size
             return
         if output.type == "lost_events" and isinstance(output.data, dict):
             self._count(KERNEL_BUFFER, output.data.get("events", 0), given)
@@ -142,12 +147,18 @@ class RecordWriter:
         else:
             self.delivered_by.update(containers)
         average = len("".join(texts).encode()) / many + _BESIDE
-        size = max(int(_LONGEST / average), 1)
-        for start in range(0, many, size):
-            self._join()
+        start = 0
+        while start < many:
+            fitting = int((_LONGEST - self._size) / average)
+            if self._joined and (fitting < 1 or self._joined_type != "printf"):
+                self._join()
+                fitting = int(_LONGEST / average)
+            end = min(start + max(fitting, 1), many)
             self._joined_type = "printf"
-            self._joined = texts[start : start + size]
-            self._containers = containers[start : start + size]
+            self._joined += texts[start:end]
+            self._containers += containers[start:end]
+            self._size += int(average * (end - start))
+            start = end
 
     def add_rest(self) -> None:
         """Queues what was held back."""
@@ -174,21 +185,34 @@ class RecordWriter:
             self.lost_by[cause, given.probe, given.container] += events
 
     def _join(self) -> None:
-        if not self._joined:
-            return
-        joined, containers = self._joined, self._containers
-        self._joined, self._containers = [], []
-        self._append(
+        if self._joined:
+            self._append_joined(self._joined, self._containers)
+        self._joined, self._containers, self._size = [], [], 0
+
+    def _append_joined(self, joined: list[Any], containers: list[int]) -> None:
+        many = len(joined)
+        line = self._line(
             self._joined_type,
-            joined[0] if len(joined) == 1 else joined,
+            joined[0] if many == 1 else joined,
             containers[0] if len(set(containers)) == 1 else containers,
         )
+        if len(line) <= _PIECE or many == 1:
+            self._queue(line)
+            return
+        # The sizes of texts were guessed.
+        for half in (slice(many // 2), slice(many // 2, many)):
+            self._append_joined(joined[half], containers[half])
 
     def _append(
         self, kind: str, data: Any, container: int | list[int] = 0, number: int = 0
     ) -> bytes:
+        return self._queue(self._line(kind, data, container, number))
+
+    def _line(self, kind: str, data: Any, container: int | list[int] = 0, number: int = 0) -> bytes:
         moment = round(self._clock(), 6)
-        line = encode(Record(self._seq, moment, kind, data, container, number)) + b"\n"
+        return encode(Record(self._seq, moment, kind, data, container, number)) + b"\n"
+
+    def _queue(self, line: bytes) -> bytes:
         self._lines += line
         self._seq += 1
         return line

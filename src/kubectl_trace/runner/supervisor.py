@@ -8,7 +8,6 @@ up the maps.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import select
 import selectors
@@ -20,10 +19,19 @@ import msgspec
 
 from kubectl_trace.errors import Exit, StartError
 from kubectl_trace.results.dialect import Output
-from kubectl_trace.results.record import Summary
-from kubectl_trace.runner import bpfmap, bpftrace, hearing, output_limit, overhead
+from kubectl_trace.runner import bpfmap, bpftrace, ending, hearing, output_limit, overhead
+from kubectl_trace.runner.ending import Ending
 from kubectl_trace.runner.output import KERNEL_BUFFER, Given, RecordWriter, to_data
-from kubectl_trace.runner.streams import CHUNK, Lines, Signals, left_in, lines_of, waiting
+from kubectl_trace.runner.signals import Signals
+from kubectl_trace.runner.streams import (
+    CHUNK,
+    Lines,
+    gathering,
+    left_in,
+    lines_of,
+    waiting,
+    widened,
+)
 from kubectl_trace.trace import Control, Kill, Scope, Stop
 
 if TYPE_CHECKING:
@@ -31,6 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from kubectl_trace.results.record import Summary
     from kubectl_trace.runner.members import Members
     from kubectl_trace.runner.overhead import Overhead
     from kubectl_trace.runner.tally import LostTexts
@@ -40,9 +49,7 @@ _SCOPE_MAP_PERIOD = 0.002  # seconds
 _LOOK_AGAIN = 1.0  # seconds
 _LONGEST_WAIT = 3600.0  # seconds: epoll takes no more than 2^31 milliseconds
 
-# Of a flood, as much is read at once as comes in this time: each read costs, and each record.
-_GATHERING = 0.01  # seconds
-_MANY = CHUNK // 2  # bytes that are read at once in any case
+_FLOOD = 0.01  # seconds between two reads, at most
 
 # A program that prints is let run dry before it is interrupted (see `_run_dry`).
 _QUIET = 0.1  # seconds without output: bpftrace waits so long for events (src/bpftrace.cpp: poll)
@@ -95,6 +102,7 @@ class Supervisor:
         self._reason = ""
         self._ready = False
         self._is_unread = False
+        self._room = CHUNK
         self._last_output = 0.0
         self._is_dry = False
         self._killed = self._interrupted = False
@@ -115,9 +123,7 @@ class Supervisor:
             self._child.stderr.fileno(): (Lines(), self._on_stderr),
         }
         os.set_blocking(self._child.stdout.fileno(), False)
-        with contextlib.suppress(OSError):
-            # Room for 50 ms of a flood: see `_interrupt`.
-            fcntl.fcntl(self._child.stdout, fcntl.F_SETPIPE_SZ, CHUNK)
+        self._room = widened(self._child.stdout.fileno())  # see `_interrupt`, too
         control = Lines()
         child_fd = os.pidfd_open(self._child.pid)
         for fd in (*outputs, child_fd):
@@ -210,9 +216,9 @@ class Supervisor:
 
     def _gather(self, fd: int) -> None:
         """Lets more output come, where much has come just now."""
-        is_flood = time.monotonic() - self._last_output < _GATHERING
-        if is_flood and waiting(fd) < _MANY:
-            select.select((), (), (), _GATHERING)  # no clock that steps matters to it
+        is_flood = time.monotonic() - self._last_output < _FLOOD
+        if is_flood and (seconds := gathering(waiting(fd), self._room)):
+            select.select((), (), (), seconds)  # no clock that steps matters to it
 
     def _on_stdout(self, block: bytes) -> None:
         for part in self._translation.parts(block):
@@ -479,56 +485,28 @@ class Supervisor:
         self._child.send_signal(number)
 
     def _summary(self, status: int) -> Summary:
-        exit_code, reason, message = int(Exit.DONE), self._reason or "finished", ""
-        if self._failure is not None:
-            exit_code, message = self._failure
-            reason = "refused" if exit_code == Exit.REFUSED else "failed"
-        elif self._killed:
-            exit_code, message = self._after_kill(reason)
-        elif reason == "terminated" or (reason == "client gone" and self._silence):
-            exit_code, message = Exit.FAILED, self._not_by_the_user(reason)
-        elif self._reason and not self._ready:
-            message = "stopped before its probes were attached"
-            if reason == "deadline":
-                exit_code = Exit.DEADLINE
-        elif status > 0 and not self._ready and not self._writer.delivered:
-            exit_code, reason = Exit.REFUSED, "refused"
-            message = "bpftrace refused the program"
-        elif status != 0:
-            exit_code, reason = Exit.FAILED, "failed"
-            how = f"status {status}" if status > 0 else signal.Signals(-status).name
-            message = f"bpftrace ended with {how}"
-        elif self._interrupted and self._translation.is_cut:
-            exit_code, reason = Exit.FAILED, "failed"
-            message = "bpftrace's output broke off: what it printed last, and its maps, are lost"
-        elif reason == overhead.REASON and self._overhead is not None:
-            exit_code, message = Exit.OVERHEAD, self._overhead.message
-        elif reason == output_limit.CAUSE and self._writer.limit is not None:
-            message = self._writer.limit.message()
-        return Summary(
-            exit=int(exit_code),
-            reason=reason,
-            message=message,
-            delivered=self._writer.delivered,
-            lost=self._writer.lost,
+        limit_says = ""
+        if self._reason == overhead.REASON and self._overhead is not None:
+            limit_says = self._overhead.message
+        elif self._reason == output_limit.CAUSE and self._writer.limit is not None:
+            limit_says = self._writer.limit.message()
+        return ending.summary(
+            Ending(
+                status,
+                self._reason,
+                self._failure,
+                is_attached=self._ready,
+                is_interrupted=self._interrupted,
+                is_killed=self._killed,
+                is_cut=self._translation.is_cut,
+                is_unread=self._is_unread,
+                grace=self._grace,
+                silence=self._silence,
+                limit_says=limit_says,
+                delivered=self._writer.delivered,
+                lost=self._writer.lost,
+            )
         )
-
-    def _not_by_the_user(self, reason: str) -> str:
-        why = (
-            "the runner was told to end (its pod was deleted or evicted)"
-            if reason == "terminated"
-            else f"the client was not heard of for {self._silence:g} s"
-        )
-        return f"{why}: stopped, {'with its maps' if self._ready else 'before it was attached'}"
-
-    def _after_kill(self, reason: str) -> tuple[int, str]:
-        if reason == "deadline":
-            return Exit.DEADLINE, f"not detached {self._grace:g} s after the deadline; maps lost"
-        if reason == "killed":
-            return Exit.GIVEN_UP, "maps given up"
-        if reason == "client gone" and self._is_unread:
-            return Exit.FAILED, "nobody reads its output any more; maps lost"
-        return Exit.FAILED, f"not detached {self._grace:g} s after the stop; maps lost"
 
 
 def summary_record(writer: RecordWriter, summary: Summary, again: Path | None = None) -> None:

@@ -12,7 +12,7 @@ from kubectl_trace.program.counting import UNKNOWN
 from kubectl_trace.runner.output import Texts
 
 if TYPE_CHECKING:
-    from kubectl_trace.runner.floods import Printed
+    from kubectl_trace.runner.floods import Tagged
     from kubectl_trace.runner.plan import Plan
 
 
@@ -29,7 +29,7 @@ class LostTexts:
 
 
 class Tally:
-    """Takes the numbers off that are before each text, and counts."""
+    """Takes the tags off each text, and counts."""
 
     def __init__(self, plan: Plan) -> None:
         self._counting = plan.counting
@@ -39,34 +39,34 @@ class Tally:
         self._printed: Counter[tuple[int, int]] = Counter()
 
     @cached_property
-    def marks(self) -> int:
-        """How many numbers are before each text."""
-        return bool(self._counting and self._counting.is_marked) + self._has_scope
+    def tags(self) -> int:
+        """How many are before each text."""
+        return bool(self._counting and self._counting.has_tags) + self._has_scope
 
     def one(self, text: str) -> tuple[str, int, str]:
         """The probe and the container of a text that has come, and the text alone."""
         probe, container = UNKNOWN, 0
         if self._counting is not None:
-            probe, text = self._counting.unmark(text)
+            probe, text = self._counting.untag(text)
         if self._has_scope:
             container, text = tags.untag(text)
         self._came[self._counted(probe, container)] += 1
         return self._name(probe), container, text
 
-    def many(self, printed: Printed) -> Texts:
+    def many(self, tagged: Tagged) -> Texts:
         """The same of many texts."""
-        keys = {numbers: self._key(numbers) for numbers in set(printed.numbers)}
-        if len(printed.numbers) == 1:
+        keys = {numbers: self._key(numbers) for numbers in set(tagged.numbers)}
+        if len(tagged.numbers) == 1:
             ((probe, container),) = keys.values()
-            self._came[self._counted(probe, container)] += len(printed.texts)
-            return Texts(printed.texts, [container], [self._name(probe)])
-        for numbers, many in Counter(printed.numbers).items():
+            self._came[self._counted(probe, container)] += len(tagged.texts)
+            return Texts(tagged.texts, [container], [self._name(probe)])
+        for numbers, many in Counter(tagged.numbers).items():
             self._came[self._counted(*keys[numbers])] += many
         names = {numbers: self._name(probe) for numbers, (probe, _) in keys.items()}
         return Texts(
-            printed.texts,
-            [keys[numbers][1] for numbers in printed.numbers],
-            [names[numbers] for numbers in printed.numbers],
+            tagged.texts,
+            [keys[numbers][1] for numbers in tagged.numbers],
+            [names[numbers] for numbers in tagged.numbers],
         )
 
     def printed(self, value: object) -> None:
@@ -99,7 +99,7 @@ class Tally:
         """The probe and the container of a text with these numbers before it."""
         probe = UNKNOWN
         if self._counting is not None:
-            probe = numbers[0] if self._counting.is_marked else self._counting.probes[0]
+            probe = numbers[0] if self._counting.has_tags else self._counting.probes[0]
         return probe, numbers[-1] if self._has_scope else 0
 
     def _name(self, probe: int) -> str:

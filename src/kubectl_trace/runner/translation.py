@@ -135,7 +135,7 @@ class Translation:
             return
         special = f"\\u001e{self._plan.merging.token}".encode() if self._plan.merging else b""
         for may_be_read, part in floods.split(block, special):
-            printed = floods.read(self._renamed(part), self.tally.marks) if may_be_read else None
+            printed = floods.read(self._renamed(part), self.tally.tags) if may_be_read else None
             yield part if printed is None else self.tally.many(printed)
 
     def _renamed(self, output: bytes) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -9,11 +10,13 @@ import sys
 import tempfile
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubectl_trace.cli.main import main
+from kubectl_trace.results.record import decode
 from kubectl_trace.trace import PROTOCOL
 
 TYPES = [
@@ -84,6 +87,11 @@ def record(node: str, seq: int, kind: str, data: Any) -> dict[str, Any]:
     return {"node": node, "record": {"seq": seq, "time": 1.0, "type": kind, "data": data}}
 
 
+TIMES = (0, 0.5, 1e9, 253402300798.9999999, 253402300799, 1e300, -0.0, -0.5, 2**64 - 1, 10**30)
+CALL: dict[str, Any] = {"function": "f", "pid": 1, "tid": 1, "time": 1.0, "duration": 5}
+HIST = {"@a": [{"min": 0, "max": 1, "count": 3}]}
+SERIES = {"@": [{"interval_start": "12:00", "value": 1}]}
+
 HEAD = {
     "version": "0.1.0",
     "trace": "t",
@@ -136,17 +144,80 @@ def test_whatever_a_log_says_the_client_ends_and_the_terminal_is_not_commanded(
     check()
 
 
-@pytest.mark.parametrize("kind", ["call", "printf"])
-@pytest.mark.parametrize("container", [[], [1, 2, 3]])
-def test_results_of_any_number_of_containers_are_no_failure(
+# Of each type what its data is like; whose it is, and when, is anything.
+DATA: dict[str, st.SearchStrategy[Any]] = {
+    "printf": st.just("x\n") | st.lists(st.sampled_from(["a\n", HOSTILE]), max_size=3),
+    "call": st.builds(
+        lambda time: CALL | {"time": time}, st.sampled_from((*NUMBERS, *TIMES, None, "1", True))
+    )
+    | st.lists(st.sampled_from([CALL, CALL | {"time": 1e300}, {}, "x", None]), max_size=3),
+    "map": st.just({"@": 1}) | st.lists(st.sampled_from([{"@": 1}, {"@": {"k": 2}}, {}])),
+    "stats": st.just({"@": {"count": 1, "average": 2, "total": 3}}) | st.lists(st.just({"@": 1})),
+    "hist": st.sampled_from([HIST, [HIST], [HIST, HIST], [{}]]),
+    "tseries": st.sampled_from([SERIES, [SERIES], [SERIES, SERIES]]),
+    "lost_events": st.builds(lambda events: {"events": events}, st.integers(-1, 2**64)),
+    "time": st.sampled_from(["12:00", 1, None]),
+    "new": st.sampled_from([None, [1], "x"]),
+}
+
+
+@st.composite
+def plausible(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Records that the reader takes, with containers and times of anybody's choice."""
+    found: list[dict[str, Any]] = []
+    for seq in range(draw(st.integers(0, 8))):
+        if draw(st.integers(0, 5)) == 0:
+            data: Any = START | {"protocol": PROTOCOL, "merge": draw(st.booleans())}
+            each = record("a", seq, "start", data)
+        else:
+            kind = draw(st.sampled_from(sorted(DATA)))
+            each = record(draw(st.sampled_from("ab")), seq, kind, draw(DATA[kind]))
+            each["record"]["container"] = draw(
+                st.integers(-1, 3) | st.lists(st.integers(-1, 3), max_size=3)
+            )
+            each["record"]["print"] = draw(st.sampled_from([0, 1, 2, 3, -1, 2**63]))
+        each["record"]["time"] = draw(st.sampled_from((1.0, *TIMES)))
+        with contextlib.suppress(msgspec.MsgspecError):
+            decode(json.dumps(each["record"]).encode())
+            found.append(each)
+    return found
+
+
+@pytest.mark.parametrize("output", ["text", "json", "csv", "yaml", "folded"])
+def test_what_the_reader_takes_can_be_shown(output: str) -> None:
+    @settings(max_examples=60, deadline=None)
+    @given(plausible(), st.sampled_from(["", "pod", "node"]))
+    def check(lines: list[dict[str, Any]], by: str) -> None:
+        words = ["-o", output, *(["--by", by] if by else []), "--timestamps"]
+        assert replayed(lines, *words) in range(9)
+
+    check()
+
+
+@pytest.mark.parametrize("kind", ["call", "printf", "map", "hist"])
+@pytest.mark.parametrize("container", [[], [1], [1, 2, 3]])
+def test_results_of_another_number_of_containers_are_refused(
     kind: str, container: list[int]
 ) -> None:
-    records = [
-        {"seq": 0, "time": 1.0, "type": "functions", "data": []},
-        {"seq": 1, "time": 1.0, "type": kind, "data": None, "container": container},
-        {"seq": 2, "time": 1.0, "type": kind, "data": ["a", "b"], "container": container},
-    ]
-    assert replayed([{"node": "a", "record": each} for each in records]) in range(9)
+    data = {"printf": "a\n", "call": CALL, "map": {"@": 1}, "hist": HIST}[kind]
+    for each in ([data, data], data):
+        found = record("a", 0, kind, each)
+        found["record"]["container"] = container
+        with pytest.raises(msgspec.ValidationError):
+            decode(msgspec.json.encode(found["record"]))
+        assert replayed([found], "-o", "json") in range(9)
+
+
+@pytest.mark.parametrize("time", [1e300, 253402300799.9999999, -1, -1e300, 2**64 - 1])
+def test_a_time_that_is_none_is_refused(time: float) -> None:
+    found = record("a", 0, "printf", "a\n")
+    found["record"]["time"] = time
+    with pytest.raises(msgspec.ValidationError):
+        decode(msgspec.json.encode(found["record"]))
+    call = record("a", 0, "call", CALL | {"time": time})
+    assert replayed([found, call], "-o", "json", "--timestamps") in range(9)
+    assert replayed([call], "-o", "json") in range(9)
+    assert replayed([call], "-o", "text") in range(9)
 
 
 @settings(max_examples=200, deadline=None)

@@ -33,7 +33,7 @@ def test_each_printf_is_counted_where_it_is_reached() -> None:
     assert text(program) == program.replace("printf", f"{COUNT}printf")
 
 
-def test_of_several_probes_that_print_each_counts_its_own_and_marks_its_texts() -> None:
+def test_of_several_probes_that_print_each_counts_its_own_and_tags_its_texts() -> None:
     program = 'k:f { printf("a %d", pid); } k:g { @ = 1; } END { printf("b"); }'
     assert text(program) == (
         f'k:f {{ {MAP}[0] = count(); printf("~0~a %d", pid); }} k:g {{ @ = 1; }} '
@@ -51,11 +51,11 @@ def test_in_a_scope_texts_are_counted_by_container_where_there_is_one() -> None:
     assert counting.read({"0,2": 7, "1,0": 1}) == Counter({(0, 2): 7, (1, 0): 1})
 
 
-def test_a_mark_is_taken_off_again_and_no_text_passes_for_one() -> None:
+def test_a_tag_is_taken_off_again_and_no_text_passes_for_one() -> None:
     several = Counting((0, 3), by_container=False)
-    assert several.unmark("~3~~0~x") == (3, "~0~x")
+    assert several.untag("~3~~0~x") == (3, "~0~x")
     one = Counting((3,), by_container=False)
-    assert one.unmark("~0~x") == (3, "~0~x")
+    assert one.untag("~0~x") == (3, "~0~x")
 
 
 def test_where_a_format_is_a_macro_only_the_sum_is_counted() -> None:

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from kubectl_trace.program import counting, prepare, scope, syntax
 from kubectl_trace.program.rewrite import Rewritten
+from kubectl_trace.results import dialect
 from kubectl_trace.results.reader import RecordReader
 from kubectl_trace.runner import floods
 from kubectl_trace.runner.bpftrace import ProgramFile
@@ -29,7 +30,12 @@ TWO = 'k:f { printf("a"); } interval:s:1 { printf("b"); }'
 
 def line(text: str) -> bytes:
     """As bpftrace writes it: control characters as JSON has them, bytes over 0x7f sign-extended."""
-    escaped = json.dumps(text.encode().decode("latin-1"))
+    return raw(text.encode())
+
+
+def raw(text: bytes) -> bytes:
+    """The same of a text that need not be one."""
+    escaped = json.dumps(text.decode("latin-1"))
     for byte in range(0x80, 0x100):
         escaped = escaped.replace(f"\\u{byte:04x}", f"\\uffffff{byte:02x}")
     return f'{{"type": "printf", "data": {escaped}}}\n'.encode()
@@ -82,11 +88,16 @@ TEXTS = st.one_of(
     st.text(max_size=8),
     st.sampled_from(["", "~1~", "~", '"}\n{"type": "printf", "data": "', "é", "\\u001e"]),
 )
+BYTES = st.lists(
+    st.sampled_from([b"\\", b"\\uffffffc3", b"\xc3", b"\xa9", b"\xff", b"\n", b'"', b"a", b"\x01"])
+).map(b"".join)
 LINES = st.one_of(
     st.builds(lambda text: line(f"~0~~1~{text}"), TEXTS),
     st.builds(lambda text: line(f"~1~~2~{text}"), TEXTS),
     st.builds(lambda text: line(f"~7~{text}"), TEXTS),
     st.builds(line, TEXTS),
+    st.builds(lambda text: raw(b"~0~~1~" + text), BYTES),
+    st.builds(lambda text: raw(b"~0~~1~" + text).replace(b"\\uffffff", b""), BYTES),
     st.sampled_from(
         [
             b'{"type": "map", "data": {"@": 5}}\n',
@@ -108,7 +119,7 @@ LINES = st.one_of(
 def test_at_once_is_as_line_by_line(
     program: str, lines: list[bytes], limits: Limits, *, limited: bool
 ) -> None:
-    if program == TWO:  # what has no mark is not its own
+    if program == TWO:  # what has no tag is not its own
         lines = [each for each in lines if b'data": "~7' not in each]
         lines = [each for each in lines if b"printf" not in each or b'"~' in each[:40]]
     block = b"".join(lines)
@@ -125,19 +136,20 @@ def test_what_real_bpftraces_print_is_read_at_once(fixture: Path) -> None:
     for recorded in json.loads(fixture.read_text()).values():
         block = recorded["json"].encode("latin-1")
         for may_be_read, part in floods.split(block):
-            if may_be_read and b"\\uffffff" not in part:
+            if may_be_read:
                 printed = floods.read(part, 0)
                 assert printed is not None
-                assert printed.texts == [json.loads(each)["data"] for each in part.splitlines()]
+                lines = list(map(dialect.parse_line, part.splitlines()))
+                assert printed.texts == [each.data for each in lines if each]
                 seen += len(printed.texts)
     assert seen > 0
 
 
-def test_marked_lines_of_one_kind_and_of_several_are_read() -> None:
+def test_tagged_lines_of_one_kind_and_of_several_are_read() -> None:
     same = line("~3~a") + line("~3~b")
-    assert floods.read(same, 1) == floods.Printed(["a", "b"], [(3,)])
+    assert floods.read(same, 1) == floods.Tagged(["a", "b"], [(3,)])
     mixed = line("~3~a") + line("~4~b")
-    assert floods.read(mixed, 1) == floods.Printed(["a", "b"], [(3,), (4,)])
+    assert floods.read(mixed, 1) == floods.Tagged(["a", "b"], [(3,), (4,)])
     assert floods.read(line("a"), 1) is None
 
 
@@ -149,6 +161,14 @@ def test_special_texts_are_left_to_be_read_line_by_line() -> None:
         (True, line("b")),
         (False, b"x\n"),
     ]
+
+
+def test_texts_with_bytes_over_0x7f_are_read_at_once() -> None:
+    block = line("~1~a") + line("~2~café \\é") + raw(b"~1~\xff\xc3 \\uffffffc3\xa9")
+    ((may_be_read, run),) = floods.split(block)
+    assert may_be_read
+    texts = ["a", "café \\é", "\\xff\\xc3 \\uffffffc3\\xa9"]
+    assert floods.read(run, 1) == floods.Tagged(texts, [(1,), (2,), (1,)])
 
 
 def test_what_looks_like_a_line_inside_of_another_is_none() -> None:

@@ -25,6 +25,21 @@ def test_of_many_containers_some_are_named() -> None:
     assert text.endswith("7 more")
 
 
+def test_pods_of_one_name_in_two_namespaces_are_told_apart() -> None:
+    both = [Container("a", "db-0", "app", "1"), Container("b", "db-0", "app", "2")]
+    assert note(5, both, {1: 100}).endswith("Lines came of a/db-0/app (100); none of b/db-0/app")
+    assert note(5, both, {2: 100}).endswith("Lines came of b/db-0/app (100); none of a/db-0/app")
+
+
+def test_a_pod_that_was_made_anew_is_named_once() -> None:
+    both = [
+        Container("a", "db-0", "app", "1", "uid-1"),
+        Container("a", "db-0", "app", "2", "uid-2"),
+    ]
+    assert note(5, both, {1: 100, 2: 1}).endswith("Lines came of db-0/app (101)")
+    assert note(5, both, {2: 1}).endswith("Lines came of db-0/app (1)")
+
+
 def test_what_was_lost_is_told_by_probe_and_container_the_most_first() -> None:
     texts = [LostTexts("k:f", 2, 5, 9), LostTexts("k:g", 0, 1, 1), LostTexts("", 0, 3, 3)]
     others = {("map full", "k:f", 0): 7, ("output limit", "k:f", 1): 2}

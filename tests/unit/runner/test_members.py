@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from kubectl_trace.program.scope import FOREIGN
-from kubectl_trace.runner import foreign, members, processes
+from kubectl_trace.runner import cgroups, foreign, members, processes
 from kubectl_trace.runner.bpfmap import Map
 from kubectl_trace.runner.cgroups import Hierarchy
 from kubectl_trace.runner.members import Members
@@ -252,6 +252,42 @@ def test_other_containers_are_marked_and_one_that_joins_is_in_scope(node: Node) 
     scope.set_containers([APP])
     scope.tick()
     assert scope_map.content == {number(app): 1}
+
+
+@pytest.mark.usefixtures("harmless")
+def test_a_client_that_says_the_same_again_changes_nothing(node: Node) -> None:
+    app = node.start(APP.container_id, "app")
+    sidecar = node.start("c" * 64, "sidecar")
+    other = Container("default", "web-2", "app", "", "uid-2")
+    for told in ([APP], [APP, other]):
+        scope, scope_map = node.members(APP), FakeMap()
+        scope.use(scope_map)
+        scope.set_containers(told)
+        scope.tick()
+        assert scope_map.content == {number(app): 1, number(sidecar): FOREIGN}
+        scope.set_containers(told)
+        assert scope_map.content == {number(app): 1, number(sidecar): FOREIGN}
+
+
+def test_only_a_container_that_is_new_is_searched_for(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.start(APP.container_id, "app")
+    sidecar = node.start(SIDECAR.container_id, "sidecar")
+    scope, scope_map = node.members(APP), FakeMap()
+    scope.use(scope_map)
+    searched = []
+    search = cgroups.directory
+
+    def directory(root: Path, container_id: str) -> Path | None:
+        searched.append(container_id)
+        return search(root, container_id)
+
+    monkeypatch.setattr(cgroups, "directory", directory)
+    scope.set_containers([APP, SIDECAR])
+    scope.tick()
+    assert scope_map.content[number(sidecar)] == 2
+    assert searched == [SIDECAR.container_id]
 
 
 @pytest.mark.usefixtures("harmless")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import tempfile
 from typing import TYPE_CHECKING
@@ -13,6 +14,9 @@ from kubectl_trace.runner.output import Given, RecordWriter, Texts
 
 if TYPE_CHECKING:
     from kubectl_trace.results.record import Record
+
+
+LONG = "caf\u00e9 " + "x" * 190 + "\n"
 
 
 def written(*given: Given) -> tuple[list[Record], RecordWriter]:
@@ -67,13 +71,6 @@ def test_calls_are_joined_but_not_with_texts() -> None:
         ("call", first, 3),
     ]
     assert writer.delivered == 6 + 1
-
-
-def test_a_record_has_so_many_calls_and_no_more() -> None:
-    records, writer = written(*[Given(Output("call", {"function": "f"}), 1)] * 1001)
-    assert [len(record.data) for record in records] == [1000, 1]
-    assert isinstance(records[1].data, dict)
-    assert writer.delivered == 1001
 
 
 def test_calls_that_were_passed_over_are_lost_and_not_delivered() -> None:
@@ -132,3 +129,60 @@ def test_texts_of_a_flood_come_in_records_that_no_runtime_cuts(text: str) -> Non
     assert [each for record in records for each in record.data] == [text] * 10_000
     assert max(map(len, lines)) <= 16 << 10
     assert len(lines) <= 10 + sum(map(len, lines)) / 10_000
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["a\n"] * 300 + ["x" * 190] * 300, ["\x1b" * 40] * 1000, ["a"] * 999 + ["\x01" * 15_000]],
+    ids=["short and long", "escapes", "one long"],
+)
+def test_texts_that_are_not_alike_come_in_such_records_too(texts: list[str]) -> None:
+    with tempfile.TemporaryFile() as file:
+        writer = RecordWriter(file.fileno())
+        writer.add_texts(Texts(texts, list(range(len(texts))), [""]))
+        writer.flush()
+        file.seek(0)
+        lines = file.read().splitlines(keepends=True)
+    assert all(isinstance(json.loads(each)["data"], str) for each in lines if len(each) > 16 << 10)
+    records = RecordReader().feed(b"".join(lines))
+    shown = [each for record in records for each in _pairs(record)]
+    assert shown == list(zip(texts, range(len(texts)), strict=True))
+
+
+def _pairs(record: Record) -> list[tuple[object, object]]:
+    if isinstance(record.container, int):
+        texts = record.data if isinstance(record.data, list) else [record.data]
+        return [(text, record.container) for text in texts]
+    return list(zip(record.data, record.container, strict=True))
+
+
+@pytest.mark.parametrize(
+    "output",
+    [Output("printf", LONG), Output("printf", ""), Output("call", {"function": "f" * 300})],
+)
+def test_what_comes_one_by_one_is_joined_up_to_what_no_runtime_cuts(output: Output) -> None:
+    with tempfile.TemporaryFile() as file:
+        writer = RecordWriter(file.fileno())
+        for number in range(10_000):
+            writer.add_output(Given(output, number % 3))
+        writer.flush()
+        file.seek(0)
+        lines = file.read().splitlines(keepends=True)
+    assert max(map(len, lines)) <= 16 << 10
+    assert len(lines) <= 1 + sum(map(len, lines)) / 12_000
+    records = RecordReader().feed(b"".join(lines))
+    assert [each for record in records for each in record.data] == [output.data] * 10_000
+    assert writer.delivered == 10_000
+
+
+def test_a_flood_goes_on_in_the_record_that_was_begun() -> None:
+    reading, writing = os.pipe()
+    writer = RecordWriter(writing)
+    for _ in range(100):
+        writer.add_texts(Texts(["a", "b"], [1], [""]))
+        writer.add_output(Given(Output("printf", "c"), 1))
+    writer.flush()
+    os.close(writing)
+    with os.fdopen(reading, "rb") as file:
+        (record,) = RecordReader().feed(file.read())
+    assert record.data == ["a", "b", "c"] * 100

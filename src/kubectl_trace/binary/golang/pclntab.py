@@ -10,15 +10,11 @@ from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 from kubectl_trace.binary import elf
 from kubectl_trace.binary.golang import image as images
-from kubectl_trace.binary.golang import inlining, values
+from kubectl_trace.binary.golang import inlining
 from kubectl_trace.binary.golang.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-
-_LONGEST_PATH = 4096
-_LONGEST_VARINT = 5
-_NO_FILE = 0xFFFFFFFF
 
 
 # A tuple, as symbols.Symbol: a large program has 140,000.
@@ -109,35 +105,9 @@ class FunctionTable:
             return False
         return bool(table.word(index, table.fields.id) >> 8 & 4)
 
-    def file_line(self, function: GoFunction) -> tuple[str, int] | None:
-        """The file and line where the function begins; None before Go 1.16, or unknown.
-
-        The file is as the compiler was told: with `-trimpath` it begins with the module's path.
-        """
-        table, header, fields = self._table, self._table.header, self._table.fields
-        index = bisect_right(table.entries, function.address - table.text) - 1
-        if header.since < 16 or not 0 <= index < header.function_count:
-            return None
-        file = self._first_value(table.word(index, fields.file))
-        line = self._first_value(table.word(index, fields.line))
-        if file < 0 or line < 0:
-            return None
-        unit = header.address + header.units_at + 4 * table.word(index, fields.unit)
-        place = int.from_bytes(table.image.exactly(unit + 4 * file, 4), "little")
-        if place == _NO_FILE:
-            return None
-        path = table.image.at(header.address + header.files_at + place, _LONGEST_PATH)
-        return path.partition(b"\0")[0].decode("utf-8", "replace"), line
-
     def _function(self, index: int, name: bytes) -> GoFunction:
         text, entries = self._table.text, self._table.entries
         return _made(name, text + entries[index], text + entries[index + 1])
-
-    def _first_value(self, place: int) -> int:
-        """The value that a table by address has for the function's first address."""
-        header = self._table.header
-        at = header.address + header.values_at + place
-        return values.first(self._table.image.at(at, _LONGEST_VARINT))
 
 
 def _made(name: bytes, start: int, end: int) -> GoFunction:

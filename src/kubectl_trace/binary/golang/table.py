@@ -36,11 +36,8 @@ class Fields:
     """Where a function's record has what: in words of 4 bytes."""
 
     name: int
-    file: int
-    line: int
     table_count: int
     """How many tables by address there are; their places follow the fixed part."""
-    unit: int
     id: int
     """In its first byte; its last says how many places of data there are, behind the tables'."""
     end: int
@@ -49,10 +46,10 @@ class Fields:
 
 # By the header's form. Before Go 1.18 a record begins with an address of 8 bytes.
 _FIELDS = {
-    2: Fields(name=2, file=6, line=7, table_count=8, unit=8, id=9, end=10),
-    16: Fields(name=2, file=6, line=7, table_count=8, unit=9, id=10, end=11),
-    18: Fields(name=1, file=5, line=6, table_count=7, unit=8, id=9, end=10),
-    20: Fields(name=1, file=5, line=6, table_count=7, unit=8, id=10, end=11),
+    2: Fields(name=2, table_count=8, id=9, end=10),
+    16: Fields(name=2, table_count=8, id=10, end=11),
+    18: Fields(name=1, table_count=7, id=9, end=10),
+    20: Fields(name=1, table_count=7, id=10, end=11),
 }
 
 

@@ -9,12 +9,6 @@ from __future__ import annotations
 _LONGEST_VARINT = 5
 
 
-def first(data: bytes) -> int:
-    """The value at a function's first address; -1, which means none, where the data is broken."""
-    difference, at = _number(data, 0)
-    return -1 + _signed(difference) if at else -1
-
-
 def highest(data: bytes, at: int, most: int) -> tuple[int, int]:
     """The highest of the values from a place on, and how many there are, `most` at most."""
     value = best = -1

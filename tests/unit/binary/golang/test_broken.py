@@ -51,7 +51,7 @@ def ask_everything(data: bytes) -> None:
     with suppress(elf.MalformedError):
         table = FunctionTable(file)
         questions: list[Callable[[], object]] = [
-            lambda: [table.file_line(function) for function in table.functions()],
+            lambda: list(table.functions()),
             lambda: table.every("main.Add"),
             lambda: table.named("main.main"),
             lambda: table.mentions(INLINED),

@@ -9,11 +9,9 @@ import pytest
 from kubectl_trace.binary import elf
 from kubectl_trace.binary.golang.pclntab import FunctionTable, GoFunction
 from tests.unit.binary.golang.go_fixtures import (
-    FILE,
     FORMS,
     FUNCTIONS,
     INLINED,
-    LINE,
     TABLE,
     TEXT,
     go_program,
@@ -95,13 +93,6 @@ def test_an_inlined_function_is_mentioned(version: str) -> None:
     assert found.inlined_in("main.main") == []
 
 
-@pytest.mark.parametrize("version", FORMS)
-def test_a_function_has_a_file_and_a_line(version: str) -> None:
-    expected = None if version == "1.15" else (FILE, LINE)
-    assert table(go_program(version)).file_line(EXPECTED[1]) == expected
-    assert table(go_program(version)).file_line(GoFunction("x", 5, 1)) is None
-
-
 @pytest.mark.parametrize(
     "data", [b"", b"\x7fELF", go_program("1.20").replace(b"\xf1\xff\xff\xff\0\0", b"\xf1\xff\xfe")]
 )
@@ -119,12 +110,8 @@ def test_a_real_program_has_the_functions_that_go_says(built: Built) -> None:
     with built.stripped.open("rb") as file:
         found = FunctionTable(file)
         functions = list(found.functions())
-        move = found.named("main.(*Point).Move")
-        assert move
+        assert found.named("main.(*Point).Move")
         assert found.inlined_in("main.inlined") == [found.named("main.Uses")]
-        place = found.file_line(move)
-        assert place
-        assert place[0].endswith("program.go")
     assert {function.address for function in functions} == set(symbols)
     for function in functions:
         name, code_size = symbols[function.address]
