@@ -84,6 +84,7 @@ def test_what_follows_bpftrace_is_imported_when_it_has_been_started(
     assert "kubectl_trace.runner.plan" in modules
     late = ("bites", "foreign", "losses", "members", "supervisor", "tally", "translation")
     assert not modules.intersection(f"kubectl_trace.runner.{name}" for name in late)
+    assert "argparse" not in modules
 
 
 FAILING = """
@@ -104,3 +105,15 @@ def test_nothing_is_left_of_bpftrace_where_its_scope_can_not_be_found_out(tmp_pa
     told = json.loads(run(FAILING, tmp_path, TRACE, "exec sleep 60"))
     assert told["ended"] == -9
     assert "no more files" in told["summary"]["message"]
+
+
+def test_a_wrong_command_line_is_explained() -> None:
+    for words in ([], ["trace"], ["trace", "--file"], ["trace", "a", "b"]):
+        done = subprocess.run(
+            [sys.executable, "-m", "kubectl_trace.runner", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 2
+        assert "usage: kubectl-trace-runner" in done.stderr
