@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from kubectl_trace.runner.attempts import Attempt
     from kubectl_trace.runner.calls import Reading
     from kubectl_trace.runner.output import RecordWriter
-    from kubectl_trace.runner.overhead import Statistics
+    from kubectl_trace.runner.statistics import Statistics
     from kubectl_trace.runner.tally import LostTexts
     from kubectl_trace.trace import Container, Trace
 

@@ -33,8 +33,8 @@ from kubectl_trace.runner import (
 )
 from kubectl_trace.runner.output import RecordWriter, to_data
 from kubectl_trace.runner.output_limit import OutputLimit
-from kubectl_trace.runner.overhead import Statistics
 from kubectl_trace.runner.semaphores import Semaphores
+from kubectl_trace.runner.statistics import Statistics
 from kubectl_trace.trace import Container, Limits, Trace
 
 if TYPE_CHECKING:

@@ -82,7 +82,7 @@ def test_what_follows_bpftrace_is_imported_when_it_has_been_started(
 ) -> None:
     modules = set(json.loads(run(SHOWING, tmp_path, trace))["modules"])
     assert "kubectl_trace.runner.plan" in modules
-    late = ("bites", "foreign", "losses", "members", "supervisor", "tally", "translation")
+    late = ("bites", "cost", "foreign", "losses", "members", "supervisor", "tally", "translation")
     assert not modules.intersection(f"kubectl_trace.runner.{name}" for name in late)
     assert "argparse" not in modules
 
