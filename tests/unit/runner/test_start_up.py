@@ -117,3 +117,26 @@ def test_a_wrong_command_line_is_explained() -> None:
         )
         assert done.returncode == 2
         assert "usage: kubectl-trace-runner" in done.stderr
+
+
+COUNTING = """
+from pathlib import Path
+from kubectl_trace.runner import plan, session
+plan._BTF = Path(sys.argv[1])  # as if this kernel had types
+reading, writing = os.pipe()
+with open(sys.argv[1], "rb") as file:
+    session.run(file.read(), stdout=writing, stdin=0)
+records = [json.loads(line) for line in os.read(reading, 65536).splitlines()]
+said = [each["data"] for each in records if each["type"] == "stderr"]
+print(json.dumps({"started": len(started), "said": said, "summary": records[-1]["data"]}))
+"""
+
+
+@pytest.mark.parametrize(("column", "ways"), [(12, 2), (1, 1)])
+def test_another_way_is_tried_where_bpftrace_refuses_what_the_user_did_not_write(
+    tmp_path: Path, column: int, ways: int
+) -> None:
+    refusing = f'echo "$4:1:{column}-{column + 1}: ERROR: no such thing" >&2; exit 1'
+    told = json.loads(run(COUNTING, tmp_path, TRACE, refusing))
+    assert (told["started"], told["summary"]["reason"]) == (ways, "refused"), told
+    assert len([text for text in told["said"] if "no such thing" in text]) == 1, told
