@@ -19,7 +19,6 @@ import msgspec
 from kubectl_trace import trace as trace_module
 from kubectl_trace._version import __version__
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError, TraceError
-from kubectl_trace.program.merging import CONTAINER
 from kubectl_trace.program.tokens import Lines
 from kubectl_trace.results.record import Map, Print, Start, Summary
 from kubectl_trace.runner import (
@@ -346,6 +345,8 @@ def _check_libraries() -> None:
 def _with_maps(start: Start, merging: Merging | None) -> Start:
     if merging is None:
         return start
+    from kubectl_trace.program.merging import CONTAINER  # imported where maps are merged
+
     return msgspec.structs.replace(
         start,
         merge=True,
@@ -366,10 +367,11 @@ def _environment(trace: Trace, groundwork: Groundwork, release: str) -> dict[str
     if not groundwork.syntax.configures("perf_rb_pages"):
         environment = bpftrace.with_larger_buffer(environment, release, os.uname().release)
     merging = groundwork.merging
-    is_split = merging is not None and any(
-        each.added == CONTAINER for each in merging.maps.values()
-    )
-    if not is_split or groundwork.syntax.configures("max_map_keys"):
+    if merging is None or groundwork.syntax.configures("max_map_keys"):
+        return environment
+    from kubectl_trace.program.merging import CONTAINER
+
+    if not any(each.added == CONTAINER for each in merging.maps.values()):
         return environment
     # The keys of all containers share a map, but each container is to have the room that it would
     # have alone; only up to a point, as the kernel sets the room aside.

@@ -84,7 +84,9 @@ def test_what_follows_bpftrace_is_imported_when_it_has_been_started(
     assert "kubectl_trace.runner.plan" in modules
     late = ("bites", "cost", "foreign", "losses", "members", "supervisor", "tally", "translation")
     assert not modules.intersection(f"kubectl_trace.runner.{name}" for name in late)
-    assert "argparse" not in modules
+    assert not modules.intersection(
+        ("argparse", "kubectl_trace.program.merging", "kubectl_trace.results.dialect")
+    )
 
 
 FAILING = """
