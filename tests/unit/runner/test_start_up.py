@@ -43,7 +43,7 @@ from kubectl_trace.runner.__main__ import main
 with contextlib.redirect_stdout(os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")):
     main()
 ((_, modules, seen),) = started
-print(json.dumps({"modules": sorted(modules), "looks": seen}))
+print(json.dumps({"modules": sorted(modules), "looks": seen, "all": sorted(sys.modules)}))
 """
 
 
@@ -80,13 +80,16 @@ def test_proc_is_read_once_before_bpftrace_is_started(tmp_path: Path) -> None:
 def test_what_follows_bpftrace_is_imported_when_it_has_been_started(
     tmp_path: Path, trace: dict[str, Any]
 ) -> None:
-    modules = set(json.loads(run(SHOWING, tmp_path, trace))["modules"])
+    told = json.loads(run(SHOWING, tmp_path, trace))
+    modules = set(told["modules"])
     assert "kubectl_trace.runner.plan" in modules
     late = ("bites", "cost", "foreign", "losses", "members", "supervisor", "tally", "translation")
     assert not modules.intersection(f"kubectl_trace.runner.{name}" for name in late)
     assert not modules.intersection(
         ("argparse", "kubectl_trace.program.merging", "kubectl_trace.results.dialect")
     )
+    unneeded = ("kubectl_trace.results.fold", "kubectl_trace.runner.prints")
+    assert not set(unneeded).intersection(told["all"]), "its maps are not merged"
 
 
 FAILING = """
