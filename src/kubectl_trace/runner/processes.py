@@ -81,11 +81,15 @@ def of_containers(container_ids: Iterable[str], proc: Path = PROC) -> dict[str, 
     every runtime, for cgroup v1 and v2, and for static pods, whose path has another UID than the
     API's.
     """
-    wanted = {each.encode(): each for each in container_ids}
+    wanted = {each.encode(): each for each in container_ids if each}
+    members: dict[bytes, list[bytes]] = {}  # many processes are in the same cgroups
     found: dict[str, list[Process]] = {}
     for pid, memberships in _memberships(proc):
-        lines = [line for line in memberships.splitlines() if MONITOR.encode() not in line]
-        ids = wanted.keys() & _ID_IN_CGROUPS.findall(b"\n".join(lines))
+        if memberships not in members:
+            lines = [line for line in memberships.splitlines() if MONITOR.encode() not in line]
+            there = b"\n".join(lines)
+            members[memberships] = [each for each in wanted if each in there]
+        ids = members[memberships]
         if ids and (process := read(pid, proc)):
             for each in ids:
                 found.setdefault(wanted[each], []).append(process)

@@ -63,9 +63,10 @@ def test_the_processes_of_many_containers_are_found_at_once(tmp_path: Path) -> N
     proc_entry(tmp_path, 13, f"0::/kubepods/pod1/{ID}\n", start_time=9)
     proc_entry(tmp_path, 14, f"4:memory:/docker/{ID}/kubepods/{inner}\n0::/\n", start_time=8)
     proc_entry(tmp_path, 15, f"0::/crio-conmon-{ID}.scope\n")
+    proc_entry(tmp_path, 16, f"0::/kubepods/pod1/{ID}/of{ID}\n4:memory:/of{inner}\n", start_time=9)
     found = processes.of_containers([ID, inner, none, ""], tmp_path)
     pids = {name: [process.pid for process in there] for name, there in found.items()}
-    assert pids == {ID: [14, 13], inner: [14]}
+    assert pids == {ID: [14, 13, 16], inner: [14, 16]}
 
 
 def test_those_that_a_process_started_are_found_by_their_parents(tmp_path: Path) -> None:
