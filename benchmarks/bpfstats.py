@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubectl_trace.runner import bpfprog
+from kubectl_trace.runner import statistics
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ def counted() -> Iterator[None]:
 
     Until this file descriptor is closed, whatever ends us; the sysctl stays as it is.
     """
-    fd = bpfprog.enable_statistics()
+    fd = statistics.enable()
     try:
         yield
     finally:

@@ -11,6 +11,8 @@ import re
 
 from kubectl_trace.binary import elf
 
+MACHINE = elf.EM_X86_64
+"""Of which machine's code it is known: an ELF file's."""
 LONGEST = 6
 """Bytes of code that are looked at."""
 
@@ -18,10 +20,10 @@ LONGEST = 6
 _MARKED_PUSH = re.compile(rb"(\xf3\x0f\x1e\xfa)\x41?[\x50-\x57]")
 
 
-def emulated(code: bytes, machine: int) -> int:
+def emulated(code: bytes) -> int:
     """How many bytes behind a function's start the kernel emulates what is there; 0: unknown.
 
     Up to there nothing is done: no register, nothing in memory and no flag is another one.
     """
-    found = _MARKED_PUSH.match(code) if machine == elf.EM_X86_64 else None
+    found = _MARKED_PUSH.match(code)
     return found.end(1) if found else 0

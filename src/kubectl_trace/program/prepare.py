@@ -7,7 +7,6 @@ import re
 from typing import TYPE_CHECKING
 
 from kubectl_trace.program import attach, return_sites, scope, syntax, tags
-from kubectl_trace.program import merging as merge
 from kubectl_trace.program.rewrite import Edit, Rewritten
 from kubectl_trace.program.tokens import ProgramError, Span
 
@@ -120,6 +119,8 @@ def merging_of(
     Raises:
         ProgramError: they can't be; its offset is one in the user's text.
     """
+    from kubectl_trace.program import merging as merge  # 4 ms that other programs need not wait for
+
     source = _separated(source) if is_limited else source
     with _in_users_text(source):
         return merge.plan(

@@ -48,18 +48,6 @@ _TO_BRACKET = re.compile(
     rf"(?:{_PLAIN}|{_SLASH})*+([(){{}}\[\]]|/\*|\"|\Z)", re.DOTALL | re.MULTILINE
 )
 _TO_SLASH = re.compile(rf"(?:{_PLAIN})*+([(){{}}\[\]]|/\*|/|\"|\Z)", re.DOTALL | re.MULTILINE)
-
-
-def _group(inside: str) -> str:
-    """A pattern: brackets with that, over and over, between them."""
-    return rf"(?:\((?:{inside})*+\)|\{{(?:{inside})*+\}}|\[(?:{inside})*+\])"
-
-
-# Brackets three deep at most, as most are, in one go.
-_LEVEL = rf"{_PLAIN}|{_SLASH}"
-_SHALLOW = re.compile(
-    _group(rf"{_LEVEL}|{_group(f'{_LEVEL}|{_group(_LEVEL)}')}"), re.DOTALL | re.MULTILINE
-)
 _BLOCK_EXPRESSION = re.compile(r"if\b|\{")
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
@@ -155,8 +143,6 @@ def matching(text: str, offset: int) -> int:
     Raises:
         ProgramError: it is not closed, or what is between is not well formed.
     """
-    if shallow := _SHALLOW.match(text, offset):
-        return shallow.end()
     stack = [offset]
     position = offset + 1
     while stack:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from kubectl_trace.program import contexts, scope
 from kubectl_trace.results.record import Member, ScopeChange
 from kubectl_trace.runner import cgroups, plan, processes
-from kubectl_trace.runner.members import Members
 from kubectl_trace.runner.output import to_data
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from kubectl_trace.runner.cgroups import Hierarchy
-    from kubectl_trace.runner.members import Present
+    from kubectl_trace.runner.members import Members, Present
     from kubectl_trace.runner.output import RecordWriter
     from kubectl_trace.runner.plan import Groundwork, Plan
+    from kubectl_trace.runner.processes import Process
     from kubectl_trace.trace import Container, Trace
 
 _BY_THREAD = (
@@ -38,8 +38,9 @@ class Attempt:
     """A program as it is to run, and who is in its scope."""
 
     plan: Plan
-    members: Members | None = None
-    """None: all tasks are."""
+    members: Callable[[], Members] | None = None
+    """Finds out who that is, which takes a while and is not needed before bpftrace has compiled the
+    program; None: all tasks are."""
     has_fallback: bool = False
     by_task: bool = False
     """Tasks are told by their IDs."""
@@ -48,6 +49,7 @@ class Attempt:
 def attempts(
     trace: Trace,
     groundwork: Groundwork,
+    chosen: Mapping[str, Process],
     environment: Mapping[str, str],
     writer: RecordWriter,
     permitted: Callable[[Iterable[Container]], tuple[Container, ...]] = tuple,
@@ -57,6 +59,7 @@ def attempts(
     Args:
         trace: The trace.
         groundwork: Its program.
+        chosen: A process of each container that runs, by the container's ID.
         environment: Bpftrace's.
         writer: Takes what the user should know.
         permitted: Those of the containers that come later which may be in scope.
@@ -74,29 +77,36 @@ def attempts(
 
     for note in contexts.notes(program, next_task=trace.scope_next):
         complain(note)
-    hierarchy = _hierarchy(trace)
-    members = functools.partial(
-        Members,
-        trace.containers,
-        hierarchy,
-        on_change=functools.partial(_say_change, writer),
-        on_begun=functools.partial(_say_other_files, groundwork, complain),
-        complain=complain,
-        permitted=permitted,
-    )
+    hierarchy = _hierarchy(chosen) if trace.containers else None
+
+    def members(*, by_task: bool = False, root: Process | None = None) -> Members:
+        from kubectl_trace.runner.members import Members  # bpftrace does not wait for it
+
+        return Members(
+            trace.containers,
+            hierarchy,
+            on_change=functools.partial(_say_change, writer),
+            on_begun=functools.partial(_say_other_files, groundwork, complain),
+            complain=complain,
+            by_task=by_task,
+            root=root,
+            permitted=permitted,
+        )
+
     has_types = plan.has_kernel_types(environment)
     why = "" if trace.pid else _NEXT if trace.scope_next else _NO_TYPES
     if has_types and not trace.pid and scope.brings_types(program):
         why = _OWN_TYPES
     elif has_types and not trace.pid and not trace.scope_next:
         limit = scope.by_namespace(program, hierarchy.expression if hierarchy else "")
-        yield Attempt(groundwork.limited(limit), members(), has_fallback=True)
+        yield Attempt(groundwork.limited(limit), members, has_fallback=True)
         why = _OWN_TYPES
     if why:
         complain(why)
     limit = scope.by_task(program, next_task=trace.scope_next, has_types=has_types)
     root = processes.read(trace.pid) if trace.pid else None
-    yield Attempt(groundwork.limited(limit), members(by_task=True, root=root), by_task=True)
+    by_task = functools.partial(members, by_task=True, root=root)
+    yield Attempt(groundwork.limited(limit), by_task, by_task=True)
 
 
 def member(number: int, container: Container) -> Member:
@@ -110,10 +120,9 @@ def member(number: int, container: Container) -> Member:
     )
 
 
-def _hierarchy(trace: Trace) -> Hierarchy | None:
-    for container in trace.containers:
-        for process in processes.of_container(container.container_id)[:1]:
-            return cgroups.hierarchy(process.pid, container.container_id)
+def _hierarchy(chosen: Mapping[str, Process]) -> Hierarchy | None:
+    for container_id, process in chosen.items():
+        return cgroups.hierarchy(process.pid, container_id)
     return None
 
 

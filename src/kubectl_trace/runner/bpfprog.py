@@ -1,6 +1,6 @@
 """The BPF programs of a running bpftrace, and the kernel's account of what they cost (bpf(2)).
 
-Formats: <linux/bpf.h>, struct bpf_prog_info. BPF_ENABLE_STATS: Linux 5.8, with CAP_SYS_ADMIN.
+Format: <linux/bpf.h>, struct bpf_prog_info.
 """
 
 from __future__ import annotations
@@ -8,13 +8,9 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
-from pathlib import Path
 
 from kubectl_trace.runner import syscalls
 from kubectl_trace.runner.cost import Count, Loaded
-
-_ENABLE_STATS, _RUN_TIME = 32, 0
-_SYSCTL = Path("/proc/sys/kernel/bpf_stats_enabled")
 
 
 class _Info(ctypes.Structure):
@@ -43,31 +39,6 @@ class _Info(ctypes.Structure):
         ("run_time_ns", ctypes.c_uint64),
         ("run_count", ctypes.c_uint64),
     ]
-
-
-class _StatsAttributes(ctypes.Structure):
-    _fields_ = [("type", ctypes.c_uint32)]
-
-
-def enable_statistics() -> int | None:
-    """Lets the kernel count until this file descriptor is closed; None: it counts already.
-
-    Raises:
-        OSError: EPERM, it takes CAP_SYS_ADMIN; EINVAL, a kernel before 5.8.
-    """
-    try:
-        return syscalls.bpf(_ENABLE_STATS, _StatsAttributes(_RUN_TIME))
-    except OSError:
-        if _is_enabled():
-            return None
-        raise
-
-
-def _is_enabled() -> bool:
-    try:
-        return _SYSCTL.read_text().strip() == "1"
-    except OSError:
-        return False
 
 
 class Programs:

@@ -15,7 +15,7 @@ from kubectl_trace.program import scope
 from kubectl_trace.runner.processes import MONITOR, PROC
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
 
 @dataclass(frozen=True)
@@ -49,17 +49,26 @@ def hierarchy(pid: int, container_id: str, proc: Path = PROC) -> Hierarchy | Non
 
 
 def directory(root: Path, container_id: str) -> Path | None:
-    """The container's cgroup: the directory whose name has its ID.
+    """The container's cgroup, as `directories` finds it."""
+    return directories(root, (container_id,)).get(container_id)
+
+
+def directories(root: Path, container_ids: Iterable[str]) -> dict[str, Path]:
+    """The containers' cgroups: the directories whose names have their IDs; all are found at once.
 
     A path in /proc/PID/cgroup would not do: it begins at the reader's own cgroup namespace.
     """
-    if not container_id:
-        return None
+    missing = set(filter(None, container_ids))
+    found: dict[str, Path] = {}
     for path, names, _ in os.walk(root):
         for name in names:
-            if container_id in name and MONITOR not in name:
-                return Path(path, name)
-    return None
+            container_id = next((each for each in missing if each in name), None)
+            if container_id is not None and MONITOR not in name:
+                found[container_id] = Path(path, name)
+                missing.discard(container_id)
+        if not missing:
+            break
+    return found
 
 
 def descendants(cgroup: Path) -> Iterator[Path]:

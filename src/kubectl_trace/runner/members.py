@@ -135,8 +135,12 @@ class Members:
         self._epoll.register(self._inotify, select.EPOLLIN)
         self._firsts: set[int] = set()  # pidfds of first processes
         self._next = 0.0
+        found: dict[str, Path] = {}
+        if hierarchy is not None:
+            ids = [container.container_id for container in self.containers]
+            found = cgroups.directories(hierarchy.root, ids)
         for number, container in enumerate(self.containers, 1):
-            self._add(container.container_id, number)
+            self._add(container.container_id, number, found.get(container.container_id))
         if root is not None:
             self._instances[""] = Instance(1, "", root=root)
         self._look()

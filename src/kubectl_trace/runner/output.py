@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from kubectl_trace.results import dialect
 from kubectl_trace.results.record import NO_RESULTS, Record, encode
 from kubectl_trace.runner import output_limit
 from kubectl_trace.runner.repeated import Repeated
@@ -20,6 +19,7 @@ from kubectl_trace.runner.repeated import Repeated
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from kubectl_trace.results import dialect
     from kubectl_trace.runner.output_limit import OutputLimit
 
 _PIECE = 16 << 10
@@ -65,6 +65,8 @@ class Texts:
 
     def each(self) -> Iterator[Given]:
         """One by one."""
+        from kubectl_trace.results import dialect  # which bpftrace's start does not wait for
+
         for text, container, probe in zip(self.texts, cycle(self.containers), cycle(self.probes)):
             yield Given(dialect.Output("printf", text), container, probe=probe)
 

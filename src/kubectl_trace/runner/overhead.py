@@ -6,13 +6,10 @@ samples will do.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import resource
 import time
 from typing import TYPE_CHECKING
 
-from kubectl_trace.errors import ForbiddenError
 from kubectl_trace.results.record import Cost, ProbeCost
 from kubectl_trace.runner import bpfprog, cost, sampling
 from kubectl_trace.runner.output import to_data
@@ -22,50 +19,12 @@ if TYPE_CHECKING:
 
     from kubectl_trace.runner.cost import Count, Point, Share
     from kubectl_trace.runner.output import RecordWriter
-    from kubectl_trace.trace import Limits
+    from kubectl_trace.runner.statistics import Statistics
 
 REASON = "overhead"
 """Why a trace ends that costs too much."""
 
 PERIOD = 1.0  # seconds between two readings
-
-
-class Statistics:
-    """The kernel's statistics, on for as long as this is open, or what can be had instead."""
-
-    def __init__(self, limits: Limits) -> None:
-        """Switches them on, if the limits take them.
-
-        Raises:
-            ForbiddenError: they can't be, and the user asked for what takes them.
-        """
-        self.limits = limits
-        self._fd: int | None = None
-        self.is_on = False
-        self.symbols: sampling.Symbols | None = None
-        """Without statistics: which programs are to be sampled."""
-        if not (limits.overhead or limits.statistics):
-            return
-        try:
-            self._fd = bpfprog.enable_statistics()
-            self.is_on = True
-        except OSError as error:
-            if limits.needs_statistics:
-                raise ForbiddenError(
-                    f"the kernel gives no statistics of BPF programs here ({error.strerror}), "
-                    "which --stats and --max-overhead need: CAP_SYS_ADMIN and Linux 5.8, or "
-                    "sysctl kernel.bpf_stats_enabled=1 on the node"
-                ) from error
-            with contextlib.suppress(OSError):
-                self.symbols = sampling.Symbols()
-
-    def close(self) -> None:
-        """Switches them off, unless somebody else has them on."""
-        if self._fd is not None:
-            os.close(self._fd)
-            self._fd = None
-        if self.symbols is not None:
-            self.symbols.close()
 
 
 class Overhead:

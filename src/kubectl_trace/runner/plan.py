@@ -12,12 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from kubectl_trace.binary import elf, entries, golang, symbols, unwinding
 from kubectl_trace.errors import NotFoundError, RefusedError, TraceError, UsageError
 from kubectl_trace.program import attach, counting, naming, prepare, scope, syntax
 from kubectl_trace.program.tokens import ProgramError
 from kubectl_trace.runner import bpftrace, files
-from kubectl_trace.runner.cost import Point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -28,6 +26,7 @@ if TYPE_CHECKING:
     from kubectl_trace.program.rewrite import Rewritten
     from kubectl_trace.program.scope import Scope
     from kubectl_trace.program.syntax import AttachPoint, Probe, Program
+    from kubectl_trace.runner.cost import Point
     from kubectl_trace.runner.files import File, Held, Identity
     from kubectl_trace.trace import Trace
 
@@ -60,6 +59,8 @@ class Plan:
     @property
     def points(self) -> list[Point]:
         """Its attach points, as they run and as the user wrote them."""
+        from kubectl_trace.runner.cost import Point  # asked for when bpftrace has been started
+
         return [
             Point(text, name if self.functions and name in self.functions else shown)
             for probe, name in zip(self._syntax, self.probes, strict=True)
@@ -384,29 +385,35 @@ def _behind_starts(
 
 def _behind(file: File, functions: Collection[str]) -> dict[str, int]:
     """How far behind functions' starts probes cost less, where they do and that is known."""
+    from kubectl_trace.binary import elf, entries, golang, symbols  # for programs with uprobes only
+
     wanted = {function.encode() for function in functions}
     behind: dict[str, int] = {}
     try:
         with files.opened(file) as opened:
             if os.fstat(opened.fileno()).st_size > _LARGEST_LOOKED_AT:
                 return {}
+            header = elf.read_header(opened)
+            if header.machine != entries.MACHINE or golang.is_go(opened):
+                return {}  # Go's compiler puts nothing there, and its symbols are many
             own: dict[str, set[tuple[int, int]]] = {}
             for each in symbols.functions(opened, wanted.__contains__):
                 own.setdefault(each.name, set()).add((each.address, each.size))
-            header = elf.read_header(opened)
             segments = elf.segments(opened, header)
             for function, symbol in own.items():
                 address, size = next(iter(symbol))
                 if len(symbol) == 1 and size >= entries.LONGEST:
                     code = elf.at_address(opened, segments, address, entries.LONGEST)
-                    behind[function] = entries.emulated(code, header.machine)
-    except (TraceError, OSError, ValueError, elf.MalformedError):
+                    behind[function] = entries.emulated(code)
+    except (TraceError, OSError, ValueError):
         return {}
     return behind
 
 
 def _throws(file: File) -> bool:
     """Whether it is in C++ or Rust, by the functions that unwind its stack."""
+    from kubectl_trace.binary import unwinding
+
     try:
         with files.opened(file) as opened:
             return unwinding.throws(opened)
@@ -427,6 +434,8 @@ def _own_files(name: str) -> list[File]:
 
 
 def _is_go(file: File) -> bool:
+    from kubectl_trace.binary import golang
+
     try:
         with files.opened(file) as opened:
             return golang.is_go(opened)

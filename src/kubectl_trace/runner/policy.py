@@ -17,8 +17,9 @@ from kubectl_trace.program.tokens import ProgramError
 from kubectl_trace.runner import processes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from kubectl_trace.runner.processes import Process
     from kubectl_trace.trace import Container, Functions, Trace
 
 FILE = Path("/policy/policy.yaml")
@@ -160,10 +161,8 @@ def check(trace: Trace, known: Policy, *, pods: Path = PODS) -> None:
     """
     if known.scope_required:
         _check_target(trace, known)
-    if known.namespaces is not None:
-        for container in trace.containers:
-            if why := outside(container, known, pods=pods):
-                raise _forbidden(_namespaces(known), why)
+    if why := next(filter(None, outside(trace.containers, known, pods=pods)), ""):
+        raise _forbidden(_namespaces(known), why)
     for functions in (trace.listing, trace.calls.functions if trace.calls else None):
         if functions is not None:
             _check_server(functions, known)
@@ -227,29 +226,44 @@ def check_exact(known: Policy, *, is_exact: bool) -> None:
 
 
 def outside(
-    container: Container, known: Policy, *, pods: Path = PODS, proc: Path = processes.PROC
-) -> str:
-    """Why a container is none of the namespaces that the policy allows; empty: it is one.
+    containers: Sequence[Container],
+    known: Policy,
+    *,
+    pods: Path = PODS,
+    proc: Path = processes.PROC,
+) -> list[str]:
+    """Why each container is none of the namespaces that the policy allows; empty: it is one.
 
     The node is asked, not the client: by the cgroups of the container's processes, and the folder
     that the kubelet made for their pod.
     """
     if known.namespaces is None:
-        return ""
-    allowed = _allowed(known.namespaces)
+        return [""] * len(containers)
+    allowed, namespaces = _allowed(known.namespaces), _namespaces_of_pods(pods)
+    found = processes.of_containers([each.container_id for each in containers], proc)
+    return [_outside(each, allowed, namespaces, found, pods, proc) for each in containers]
+
+
+def _outside(
+    container: Container,
+    allowed: frozenset[str],
+    namespaces: Mapping[str, str],
+    found: Mapping[str, Sequence[Process]],
+    pods: Path,
+    proc: Path,
+) -> str:
     shown = f"container {container.container} of pod {container.pod}"
     uids = {container.pod_uid} if container.pod_uid else set()
     if container.container_id:
         if not _ID.fullmatch(container.container_id):
             return f"{container.container_id!r} is no container's ID"
-        found = processes.of_container(container.container_id, proc)
-        if not found:
+        there = found.get(container.container_id, ())
+        if not there:
             return f"{shown} has no process on this node"
-        told = [_pod_uid(proc / str(each.pid), container.container_id) for each in found]
+        told = [_pod_uid(proc / str(each.pid), container.container_id) for each in there]
         uids |= {uid for uid in told if uid is not None}
     if not uids:
         return f"{shown}: its pod is not known"
-    namespaces = _namespaces_of_pods(pods)
     for uid in uids:
         namespace = namespaces.get(_plain(uid), "")
         if not namespace:
@@ -263,9 +277,9 @@ def allowed(
     containers: Iterable[Container], known: Policy, complain: Callable[[str], None]
 ) -> tuple[Container, ...]:
     """Those of the containers that the policy allows; about the others it complains."""
-    found = []
-    for container in containers:
-        if why := outside(container, known):
+    asked, found = tuple(containers), []
+    for container, why in zip(asked, outside(asked, known), strict=True):
+        if why:
             complain(f"not allowed by the cluster's policy ({_namespaces(known)}): {why}")
         else:
             found.append(container)

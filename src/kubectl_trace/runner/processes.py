@@ -1,10 +1,12 @@
 """A container's processes, read from /proc. Every process may vanish while it is read.
 
-Formats: proc_pid_stat(5), proc_pid_status(5), cgroups(7).
+Formats: proc_pid_stat(5), proc_pid_stat(5), cgroups(7).
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import TYPE_CHECKING
 from kubectl_trace.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 PROC = Path("/proc")
 
@@ -21,6 +23,7 @@ MONITOR = "conmon"
 """In the name of the cgroup of CRI-O's monitor, which has the container's ID, too."""
 
 _CONTAINER_ID = re.compile(r"[0-9a-f]{64}")  # containerd's, CRI-O's and Docker's
+_ID_IN_CGROUPS = re.compile(_CONTAINER_ID.pattern.encode())
 
 
 @dataclass(frozen=True)
@@ -45,9 +48,7 @@ def read(pid: int, proc: Path = PROC) -> Process | None:
     """The process with this PID, or None when there is none any more."""
     directory = proc / str(pid)
     try:
-        # The command's name may hold spaces and parentheses: the fields go on after the last one.
-        head, _, tail = (directory / "stat").read_bytes().rpartition(b")")
-        fields = tail.split()
+        comm, fields = _stat(pid, proc)
         cmdline = (directory / "cmdline").read_bytes()
         status = (directory / "status").read_text(errors="replace")
     except (FileNotFoundError, ProcessLookupError):
@@ -62,48 +63,65 @@ def read(pid: int, proc: Path = PROC) -> Process | None:
         parent=int(fields[1]),
         start_time=int(fields[19]),
         pid_in_container=int(namespaced[1]) if namespaced else pid,
-        comm=head.partition(b"(")[2].decode(errors="replace"),
+        comm=comm,
         exe=exe.removesuffix(" (deleted)"),
         cmdline=cmdline.rstrip(b"\0").replace(b"\0", b" ").decode(errors="replace"),
     )
 
 
 def of_container(container_id: str, proc: Path = PROC) -> list[Process]:
-    """The container's processes, first started first.
+    """The container's processes, as `of_containers` finds them."""
+    return of_containers((container_id,), proc).get(container_id, [])
+
+
+def of_containers(container_ids: Iterable[str], proc: Path = PROC) -> dict[str, list[Process]]:
+    """The processes of those containers that have some, first started first; /proc is read once.
 
     A process belongs to the container whose ID is in one of its cgroups' paths. That holds for
     every runtime, for cgroup v1 and v2, and for static pods, whose path has another UID than the
     API's.
     """
-    if not container_id:
-        return []
-    wanted = container_id.encode()
-    found: list[Process] = []
-    for entry in proc.iterdir():
-        if not entry.name.isdigit():
-            continue
-        try:
-            lines = (entry / "cgroup").read_bytes().splitlines()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        member = any(wanted in line and MONITOR.encode() not in line for line in lines)
-        if member and (process := read(int(entry.name), proc)):
-            found.append(process)
-    return sorted(found, key=lambda process: (process.start_time, process.pid))
+    wanted = {each.encode(): each for each in container_ids if each}
+    members: dict[bytes, list[bytes]] = {}  # many processes are in the same cgroups
+    found: dict[str, list[Process]] = {}
+    for pid, memberships in _memberships(proc):
+        if memberships not in members:
+            lines = [line for line in memberships.splitlines() if MONITOR.encode() not in line]
+            there = b"\n".join(lines)
+            members[memberships] = [each for each in wanted if each in there]
+        ids = members[memberships]
+        if ids and (process := read(pid, proc)):
+            for each in ids:
+                found.setdefault(wanted[each], []).append(process)
+    return {
+        each: sorted(there, key=lambda process: (process.start_time, process.pid))
+        for each, there in found.items()
+    }
 
 
 def by_container(proc: Path = PROC) -> dict[str, int]:
     """Container IDs, and one process of each."""
     found: dict[str, int] = {}
-    for entry in proc.iterdir():
-        if entry.name.isdigit():
-            try:
-                ids = _CONTAINER_ID.findall((entry / "cgroup").read_text(errors="replace"))
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            if ids:
-                found.setdefault(ids[-1], int(entry.name))
+    for pid, memberships in _memberships(proc):
+        if ids := _ID_IN_CGROUPS.findall(memberships):
+            found.setdefault(ids[-1].decode(), pid)
     return found
+
+
+def _pids(proc: Path) -> Iterator[int]:
+    return (int(name) for name in os.listdir(proc) if name.isdigit())
+
+
+def _memberships(proc: Path) -> Iterator[tuple[int, bytes]]:
+    """The processes, and what /proc says of their cgroups."""
+    for pid in _pids(proc):
+        try:
+            # Not by pathlib, which takes longer than the kernel does.
+            with open(f"{proc}/{pid}/cgroup", "rb") as file:
+                memberships = file.read()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        yield pid, memberships
 
 
 def container_id(cgroup: str) -> str:
@@ -120,13 +138,26 @@ def has_container_id(cgroup: str) -> bool:
 def descendants(pid: int, proc: Path = PROC) -> list[int]:
     """The process and those that it or they started, as far as their parents still run."""
     children: dict[int, list[int]] = {}
-    for entry in proc.iterdir():
-        if entry.name.isdigit() and (process := read(int(entry.name), proc)):
-            children.setdefault(process.parent, []).append(process.pid)
+    for each in _pids(proc):
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            _, fields = _stat(each, proc)
+            children.setdefault(int(fields[1]), []).append(each)
     found = [pid]
     for each in found:
         found += children.get(each, ())
     return found
+
+
+def _stat(pid: int, proc: Path) -> tuple[str, list[bytes]]:
+    """A process's name, and the fields behind it in /proc/PID/stat: state, parent, ...
+
+    Raises:
+        FileNotFoundError, ProcessLookupError: there is none any more.
+    """
+    with open(f"{proc}/{pid}/stat", "rb") as file:
+        # The name may hold spaces and parentheses: the fields go on after the last one.
+        head, _, tail = file.read().rpartition(b")")
+    return head.partition(b"(")[2].decode(errors="replace"), tail.split()
 
 
 def first_process(processes: Iterable[Process]) -> Process:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from kubectl_trace.results.dialect import Output
-from kubectl_trace.results.fold import Parts, form
 from kubectl_trace.results.record import Map, Record, decode, encode
 
 if TYPE_CHECKING:
@@ -40,6 +39,8 @@ def joined(output: Output, kinds: Mapping[str, str]) -> Output:
 
 
 def _one(kind: str, made_by: str, layers: list[dict[str, Any]]) -> dict[str, Any]:
+    from kubectl_trace.results.fold import Parts, form  # few maps have repeated entries
+
     first = layers[0]
     # An average's count is to stay: other nodes' parts may come to it.
     facts = Map("stats" if made_by == "avg" else made_by)

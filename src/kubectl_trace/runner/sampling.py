@@ -15,17 +15,15 @@ import mmap
 import os
 import struct
 from collections import Counter
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from kubectl_trace.runner import syscalls
-from kubectl_trace.runner.cost import Count
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from kubectl_trace.runner.cost import Loaded
+    from kubectl_trace.runner.cost import Count, Loaded
 
 FREQUENCY, _LEAST_FREQUENCY = 199, 49
 """Samples a second of each CPU, and of each of many. With 199 a share of 20 % in one second is
@@ -47,8 +45,7 @@ _PAGES_OF_SYMBOLS = 16  # room for some 1,000 programs
 _BYTES_A_SAMPLE = 512
 
 
-@dataclass(frozen=True)
-class Symbol:
+class Symbol(NamedTuple):
     """A BPF program in the kernel's memory."""
 
     start: int
@@ -105,6 +102,8 @@ class Samples:
 
     def counts(self) -> dict[int, Count]:
         """What each has cost since this was made, by its ID; how often it ran is not known."""
+        from kubectl_trace.runner.cost import Count  # not before bpftrace has been started
+
         for kind, body in self._event.records():
             if kind == _RECORD_SAMPLE and (found := first_in(body, self._places)) is not None:
                 self._counted[found] += 1

@@ -19,39 +19,32 @@ import msgspec
 from kubectl_trace import trace as trace_module
 from kubectl_trace._version import __version__
 from kubectl_trace.errors import Exit, ForbiddenError, NotFoundError, StartError, TraceError
-from kubectl_trace.program.merging import CONTAINER
 from kubectl_trace.program.tokens import Lines
-from kubectl_trace.results.record import Losses, Map, Print, Start, Summary
+from kubectl_trace.results.record import Map, Print, Start, Summary
 from kubectl_trace.runner import (
     attempts,
-    bites,
     bpftrace,
-    capabilities,
     files,
     leftovers,
-    losses,
     plan,
     policy,
     processes,
 )
-from kubectl_trace.runner.output import KERNEL_BUFFER, RecordWriter, to_data
+from kubectl_trace.runner.output import RecordWriter, to_data
 from kubectl_trace.runner.output_limit import OutputLimit
-from kubectl_trace.runner.overhead import Overhead, Statistics
 from kubectl_trace.runner.semaphores import Semaphores
-from kubectl_trace.runner.supervisor import Supervisor, summary_record
-from kubectl_trace.runner.translation import Translation
+from kubectl_trace.runner.statistics import Statistics
 from kubectl_trace.trace import Container, Limits, Trace
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import subprocess
+    from collections.abc import Iterable, Mapping
 
     from kubectl_trace.program.merging import Merging
-    from kubectl_trace.runner.attempts import Attempt
     from kubectl_trace.runner.calls import Reading
     from kubectl_trace.runner.plan import Groundwork, Plan
     from kubectl_trace.runner.policy import Policy
     from kubectl_trace.runner.processes import Process
-    from kubectl_trace.runner.tally import LostTexts
 
 _CONTAINER_TIMEOUT = 5.0
 """Seconds in which a container that the API server says is running must show up in /proc."""
@@ -81,6 +74,8 @@ def run(description: bytes, *, stdout: int, stdin: int) -> int:
         writer.add("stderr", traceback.format_exc())
         message = f"the runner itself failed: {error!r}"
         summary = Summary(exit=Exit.FAILED, reason="failed", message=message)
+    from kubectl_trace.runner.supervisor import summary_record  # once the trace has been tried
+
     summary_record(writer, summary, _TERMINATION_LOG)
     return summary.exit
 
@@ -120,6 +115,8 @@ def _with_bites(trace: Trace, summary: Summary, writer: RecordWriter, seconds: f
     limits = trace.limits
     if not (limits.memory and limits.cpu):
         return summary
+    from kubectl_trace.runner import bites  # bpftrace has ended
+
     bitten = bites.read()
     if note := bites.throttling_note(bitten, seconds, limits.cpu):
         writer.add("stderr", note)
@@ -154,6 +151,7 @@ class _Prepared:
     trace: Trace
     """With the program that `calls` has written, if it has."""
     groundwork: Groundwork
+    chosen: Mapping[str, Process]
     reading: Reading | None
     """How to read what a program of `calls` prints."""
 
@@ -179,7 +177,7 @@ def _run_held(trace: Trace, means: _Means) -> Summary:
 
 def _prepared(
     trace: Trace,
-    chosen: Sequence[Process],
+    chosen: Mapping[str, Process],
     known: Policy,
     binary: str,
     release: str,
@@ -189,7 +187,7 @@ def _prepared(
 
     Whatever happens, the start record is written.
     """
-    pids = [process.pid for process in chosen]
+    pids = [process.pid for process in chosen.values()]
     start = Start(
         trace=trace.id,
         version=__version__,
@@ -245,7 +243,7 @@ def _prepared(
     finally:
         means.writer.add("start", to_data(start))
         means.writer.flush()
-    return _Prepared(trace, groundwork, reading)
+    return _Prepared(trace, groundwork, chosen, reading)
 
 
 def _tried(prepared: _Prepared, known: Policy, binary: str, release: str, means: _Means) -> Summary:
@@ -261,59 +259,52 @@ def _tried(prepared: _Prepared, known: Policy, binary: str, release: str, means:
             means.complain(text)
 
     permitted = functools.partial(policy.allowed, known=known, complain=complain_once)
-    for attempt in attempts.attempts(trace, prepared.groundwork, environment, writer, permitted):
+    summary: Summary | None = None
+    for attempt in attempts.attempts(
+        trace, prepared.groundwork, prepared.chosen, environment, writer, permitted
+    ):
+        policy.check_exact(known, is_exact=not attempt.by_task or bool(trace.pid))
+        if trace.explain:
+            return _explain(trace, attempt.plan, writer)
         with contextlib.ExitStack() as stack:
-            if attempt.members is not None:
-                stack.callback(attempt.members.close)
-            policy.check_exact(known, is_exact=not attempt.by_task or bool(trace.pid))
-            if trace.explain:
-                return _explain(trace, attempt.plan, writer)
             file = bpftrace.ProgramFile(attempt.plan.program.text)
             stack.callback(file.close)
-            translation = Translation(
-                attempt.plan,
-                file,
-                trace.program,
-                trace.program_name,
-                prepared.reading,
-                room=bpftrace.untold_room(environment, release),
-            )
             child = bpftrace.start(
                 binary, file, trace.bpftrace_options, trace.parameters, environment, means.held.fds
             )
-            held_back: list[str] | None = [] if attempt.has_fallback else None
-            supervisor = Supervisor(
-                child,
+            stack.callback(_end, child)
+            # It takes longer to compile its program than all that is imported and found out now.
+            from kubectl_trace.runner import running
+
+            summary = running.followed(
+                running.Started(child, file, attempt, release, environment),
+                trace,
+                prepared.reading,
+                means.statistics,
                 writer,
-                translation,
-                attempt.members,
-                scope_map=attempt.plan.scope.map if attempt.plan.scope else "",
-                attached=trace.attached,
-                silence=trace.silence,
-                held_back=held_back,
-                deadline=end - time.monotonic(),
-                grace=trace.grace,
-                control_fd=means.stdin,
-                target=trace.pid,
-                overhead=Overhead(means.statistics, attempt.plan.points, writer),
-                may_be_deaf=bpftrace.is_before(release, 23),
+                stdin=means.stdin,
+                end=end,
             )
-            summary = supervisor.run()
-            _tell_losses(writer, supervisor.lost_texts, attempt)
-            leftovers.remove(child.pid)
-        if summary.exit != Exit.REFUSED or not translation.hidden_errors:
-            for text in supervisor.held_back or ():
-                means.complain(text)
+        if summary is not None:
             break
+    assert summary is not None, "the last way has no other behind it"
     return summary
 
 
-def _tell_near_names(trace: Trace, chosen: Sequence[Process], means: _Means) -> None:
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Lets nothing be left of a bpftrace, which has ended unless something failed here."""
+    if child.poll() is None:
+        child.kill()
+        child.wait()
+    leftovers.remove(child.pid)
+
+
+def _tell_near_names(trace: Trace, chosen: Mapping[str, Process], means: _Means) -> None:
     """What the program may have meant."""
     from kubectl_trace.program import syntax
     from kubectl_trace.runner import near_names
 
-    pids = [process.pid for process in chosen] or [os.getpid()]
+    pids = [process.pid for process in chosen.values()] or [os.getpid()]
     program = syntax.parse(trace.program.replace("\r\n", "\n"))
     find = functools.partial(plan.find_files, pids=pids)
     for hint in near_names.hints(program, trace.parameters, find):
@@ -324,6 +315,8 @@ def _with_reason(summary: Summary) -> Summary:
     """Of a program that was refused: what this machine has not that bpftrace needs."""
     if summary.exit != Exit.REFUSED:
         return summary
+    from kubectl_trace.runner import capabilities
+
     message = summary.message
     if missing := capabilities.missing():
         names = " and ".join(f"CAP_{name}" for name in missing)
@@ -333,16 +326,6 @@ def _with_reason(summary: Summary) -> Summary:
             "; no tracefs here (mount -t tracefs none /sys/kernel/tracing), tracepoints need it"
         )
     return msgspec.structs.replace(summary, message=message)
-
-
-def _tell_losses(writer: RecordWriter, texts: Sequence[LostTexts], attempt: Attempt) -> None:
-    """Whose events were lost and of which probe; or whose came, where that is not known."""
-    containers = attempt.members.containers if attempt.members is not None else []
-    if known := losses.known(texts, writer.lost_by, containers):
-        writer.add("losses", to_data(Losses(known)))
-    lost = writer.lost.get(KERNEL_BUFFER, 0)
-    if lost and not texts and len(containers) > 1 and writer.delivered_by:
-        writer.add("stderr", losses.note(lost, containers, writer.delivered_by))
 
 
 def _check_libraries() -> None:
@@ -362,6 +345,8 @@ def _check_libraries() -> None:
 def _with_maps(start: Start, merging: Merging | None) -> Start:
     if merging is None:
         return start
+    from kubectl_trace.program.merging import CONTAINER  # imported where maps are merged
+
     return msgspec.structs.replace(
         start,
         merge=True,
@@ -382,10 +367,11 @@ def _environment(trace: Trace, groundwork: Groundwork, release: str) -> dict[str
     if not groundwork.syntax.configures("perf_rb_pages"):
         environment = bpftrace.with_larger_buffer(environment, release, os.uname().release)
     merging = groundwork.merging
-    is_split = merging is not None and any(
-        each.added == CONTAINER for each in merging.maps.values()
-    )
-    if not is_split or groundwork.syntax.configures("max_map_keys"):
+    if merging is None or groundwork.syntax.configures("max_map_keys"):
+        return environment
+    from kubectl_trace.program.merging import CONTAINER
+
+    if not any(each.added == CONTAINER for each in merging.maps.values()):
         return environment
     # The keys of all containers share a map, but each container is to have the room that it would
     # have alone; only up to a point, as the kernel sets the room aside.
@@ -427,43 +413,47 @@ def _found(trace: Trace) -> dict[str, list[Process]]:
 
 def _processes(
     trace: Trace, found: Mapping[str, list[Process]], writer: RecordWriter
-) -> list[Process]:
-    """The processes that `$container_pid` stands for, one a container that runs now."""
+) -> dict[str, Process]:
+    """The processes that `$container_pid` stands for, one a container that runs now, by its ID.
+
+    That of the target `local/PID`, which has no container, is empty.
+    """
     if trace.pid:
-        return found[""]
+        (process,) = found[""]
+        return {"": process}
     for each in trace.containers:
         if each.container_id not in found:
             what = f"container {each.container} of pod {each.pod}"
             writer.add("stderr", f"scope: {what} does not run just now")
-    return [
-        processes.select(found[each.container_id], trace.process_selector)
+    return {
+        each.container_id: processes.select(found[each.container_id], trace.process_selector)
         for each in trace.containers
         if each.container_id in found
-    ]
+    }
 
 
-def _all_pids(trace: Trace, chosen: Sequence[Process]) -> list[int]:
+def _all_pids(trace: Trace, chosen: Mapping[str, Process]) -> list[int]:
     """All processes of the target, the chosen ones first; where some were asked for, only these."""
-    pids = [process.pid for process in chosen]
+    pids = [process.pid for process in chosen.values()]
     if trace.process_selector:
         return pids
     if trace.pid:
         return processes.descendants(trace.pid)
-    for container in trace.containers:
-        pids += [process.pid for process in processes.of_container(container.container_id)]
+    ids = [container.container_id for container in trace.containers]
+    found = processes.of_containers(ids)
+    for each in ids:
+        pids += [process.pid for process in found.get(each, ())]
     return list(dict.fromkeys(pids))
 
 
-def _wait_for(containers: Sequence[Container]) -> dict[str, list[Process]]:
+def _wait_for(containers: Iterable[Container]) -> dict[str, list[Process]]:
     """The processes of the containers, once each has some or it has taken too long."""
     end = time.monotonic() + _CONTAINER_TIMEOUT
+    missing = {container.container_id for container in containers}
     found: dict[str, list[Process]] = {}
     while True:
-        for container in containers:
-            if container.container_id not in found and (
-                there := processes.of_container(container.container_id)
-            ):
-                found[container.container_id] = there
-        if len(found) == len(containers) or time.monotonic() > end:
+        found |= processes.of_containers(missing)
+        missing -= found.keys()
+        if not missing or time.monotonic() > end:
             return found
         time.sleep(0.05)

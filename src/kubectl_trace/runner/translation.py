@@ -8,22 +8,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from kubectl_trace.program import counting, maps, syntax
+from kubectl_trace.program import counting
 from kubectl_trace.program.messages import Messages
 from kubectl_trace.results import dialect
 from kubectl_trace.results.record import MAPS
 from kubectl_trace.runner import floods, repeats
 from kubectl_trace.runner.output import Given
-from kubectl_trace.runner.prints import Prints
 from kubectl_trace.runner.tally import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from kubectl_trace.program.merging import Merging
     from kubectl_trace.runner.bpftrace import ProgramFile
     from kubectl_trace.runner.calls import Reading
     from kubectl_trace.runner.output import Texts
     from kubectl_trace.runner.plan import Plan
+    from kubectl_trace.runner.prints import Prints
 
 
 class Translation:
@@ -54,7 +55,7 @@ class Translation:
         self._name = name
         self._user_text = user_text
         self._messages = Messages(plan.program, user_text, file.path, name, plan.names)
-        self._prints = Prints(plan.merging) if plan.merging is not None else None
+        self._prints = _prints(plan.merging)
         self.tally = Tally(plan)
         self._room = room
         self.full: set[str] = set()
@@ -84,6 +85,8 @@ class Translation:
     @cached_property
     def _kinds(self) -> dict[str, str]:
         """What the program makes of its maps."""
+        from kubectl_trace.program import maps, syntax  # few maps have repeated entries
+
         found = maps.find(syntax.parse(self._user_text.replace("\r\n", "\n")))
         return {name: each.kind for name, each in found.items()}
 
@@ -190,6 +193,14 @@ class Translation:
         if "filename" in data:
             result["filename"] = self._name
         return result
+
+
+def _prints(merging: Merging | None) -> Prints | None:
+    if merging is None:
+        return None
+    from kubectl_trace.runner.prints import Prints  # imported where maps are merged
+
+    return Prints(merging)
 
 
 def _keys(value: object) -> int:

@@ -23,13 +23,13 @@ def ways(program: str, tmp_path: Path) -> list[bool]:
     groundwork = plan.prepared(trace, [os.getpid()])
     with open(os.devnull, "wb") as nothing:
         found = attempts.attempts(
-            trace, groundwork, {"BPFTRACE_BTF": str(types)}, RecordWriter(nothing.fileno())
+            trace, groundwork, {}, {"BPFTRACE_BTF": str(types)}, RecordWriter(nothing.fileno())
         )
         result = []
         for each in found:
             result.append(each.by_task)
             assert each.members is not None
-            each.members.close()
+            each.members().close()
     return result
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,6 +11,7 @@ from kubectl_trace.program import scope
 from kubectl_trace.runner import cgroups
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from kubectl_trace.runner.cgroups import Hierarchy
@@ -67,6 +69,28 @@ def test_a_containers_directory_is_found_by_its_id(tmp_path: Path, name: str) ->
     made.mkdir(parents=True)
     assert cgroups.directory(tmp_path, ID) == made
     assert cgroups.directory(tmp_path, "f" * 64) is None
+
+
+def test_the_directories_of_many_containers_are_found_in_one_walk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walks: list[Path] = []
+    walk = os.walk
+
+    def counted(root: Path) -> Iterator[tuple[str, list[str], list[str]]]:
+        walks.append(root)
+        return walk(root)
+
+    monkeypatch.setattr(os, "walk", counted)
+    other = "beef" * 16
+    for name in (f"crio-{ID}.scope", f"crio-conmon-{other}.scope", f"pod2/crio-{other}.scope"):
+        (tmp_path / "kubepods.slice" / name).mkdir(parents=True)
+    found = cgroups.directories(tmp_path, [ID, other, "f" * 64, ""])
+    assert {name: path.name for name, path in found.items()} == {
+        ID: f"crio-{ID}.scope",
+        other: f"crio-{other}.scope",
+    }
+    assert walks == [tmp_path]
 
 
 def test_processes_of_cgroups_inside_belong_to_the_container(tmp_path: Path) -> None:

@@ -7,19 +7,17 @@ import re
 import shutil
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import msgspec
 import pytest
 
+from kubectl_trace.binary import elf, golang, symbols
 from kubectl_trace.errors import ForbiddenError, NotFoundError, RefusedError
 from kubectl_trace.program import scope
 from kubectl_trace.runner import bpftrace, files, modules, plan
 from kubectl_trace.runner.translation import Translation
 from kubectl_trace.trace import Trace
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 EXE = os.path.realpath(sys.executable)
 OWN = f"/proc/{os.getpid()}/root{EXE}"
@@ -331,6 +329,19 @@ def test_files_whose_functions_begin_in_different_ways_are_attached_to_at_their_
     )
     found = plan.prepared(trace(f"uprobe:{EXE}:main {{ }}"), [os.getpid()]).program.text
     assert "+4" not in found
+
+
+@pytest.mark.parametrize("what", ["of another machine", "Go"])
+def test_symbols_are_read_only_where_functions_may_begin_with_what_does_nothing(
+    what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.undo()
+    header = bytearray(Path(EXE).read_bytes()[:64])
+    header[18:20] = (elf.EM_AARCH64 if what != "Go" else elf.EM_X86_64).to_bytes(2, sys.byteorder)
+    (tmp_path / "program").write_bytes(header)
+    monkeypatch.setattr(golang, "is_go", lambda file: what == "Go")
+    monkeypatch.setattr(symbols, "functions", lambda file, wanted: pytest.fail("they are read"))
+    assert plan._behind(files.on_node(str(tmp_path / "program")), ["main.main"]) == {}
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="no compiler")

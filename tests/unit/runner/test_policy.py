@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kubectl_trace.errors import ForbiddenError
-from kubectl_trace.runner import policy
+from kubectl_trace.runner import policy, processes
 from kubectl_trace.runner.policy import Policy
 from kubectl_trace.trace import Calls, Container, Functions, Trace
 from tests.unit.runner.test_processes import ID, proc_entry
@@ -146,7 +146,8 @@ def outside(tmp_path: Path, cgroup: str, namespaces: tuple[str, ...], **fields: 
     for name in (f"shop_cart_{UID}", f"bank_vault_{OTHER_UID}", f"kube-system_etcd_{STATIC_UID}"):
         (pods / name).mkdir(parents=True)
     known = Policy(namespaces=namespaces)
-    return policy.outside(container(**fields), known, pods=pods, proc=proc)
+    (why,) = policy.outside([container(**fields)], known, pods=pods, proc=proc)
+    return why
 
 
 IN_SYSTEMD = f"kubepods-burstable-pod{UID.replace('-', '_')}.slice"
@@ -206,16 +207,32 @@ def test_every_process_with_the_containers_id_must_be_of_the_namespace(tmp_path:
     (pods / f"shop_cart_{UID}").mkdir(parents=True)
     (pods / f"bank_vault_{OTHER_UID}").mkdir()
     known = Policy(namespaces=("shop",))
-    assert policy.outside(container(pod_uid=UID), known, pods=pods, proc=proc)
+    assert policy.outside([container(pod_uid=UID)], known, pods=pods, proc=proc) != [""]
 
 
 def test_own_is_the_namespace_of_the_runners_pod(monkeypatch: pytest.MonkeyPatch) -> None:
     known = Policy(namespaces="own")
     monkeypatch.delenv(policy.NAMESPACE, raising=False)
     with pytest.raises(ForbiddenError, match="does not know its namespace"):
-        policy.outside(container(), known)
+        policy.outside([container()], known)
     monkeypatch.setenv(policy.NAMESPACE, "shop")
-    assert "no process" in policy.outside(container(container_id="ab" * 32), known)
+    (why,) = policy.outside([container(container_id="ab" * 32)], known)
+    assert "no process" in why
+
+
+def test_proc_is_read_once_for_all_containers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def of_containers(ids: list[str], proc: Path) -> dict[str, list[processes.Process]]:
+        asked.append(ids)
+        return {}
+
+    monkeypatch.setattr(processes, "of_containers", of_containers)
+    others = [container(), container(container_id=OTHER_ID)]
+    assert all(policy.outside(others, Policy(namespaces=("shop",)), pods=tmp_path))
+    assert asked == [[ID, OTHER_ID]]
 
 
 def test_containers_that_come_later_are_checked_too() -> None:

@@ -58,6 +58,26 @@ def test_finds_a_containers_processes_by_any_cgroup_layout(tmp_path: Path, cgrou
     assert found == Process(11, 1, 5, 1, "nginx", "/usr/sbin/nginx", "nginx -g daemon off;")
 
 
+def test_the_processes_of_many_containers_are_found_at_once(tmp_path: Path) -> None:
+    inner, none = "5a" * 32, "6b" * 32
+    proc_entry(tmp_path, 13, f"0::/kubepods/pod1/{ID}\n", start_time=9)
+    proc_entry(tmp_path, 14, f"4:memory:/docker/{ID}/kubepods/{inner}\n0::/\n", start_time=8)
+    proc_entry(tmp_path, 15, f"0::/crio-conmon-{ID}.scope\n")
+    proc_entry(tmp_path, 16, f"0::/kubepods/pod1/{ID}/of{ID}\n4:memory:/of{inner}\n", start_time=9)
+    found = processes.of_containers([ID, inner, none, ""], tmp_path)
+    pids = {name: [process.pid for process in there] for name, there in found.items()}
+    assert pids == {ID: [14, 13, 16], inner: [14, 16]}
+
+
+def test_those_that_a_process_started_are_found_by_their_parents(tmp_path: Path) -> None:
+    for pid, parent in ((20, 1), (21, 20), (22, 21), (23, 1)):
+        folder = tmp_path / str(pid)
+        folder.mkdir()
+        (folder / "stat").write_text(f"{pid} (a) (b c) S {parent} 0 0\n")
+    (tmp_path / "24").mkdir()
+    assert processes.descendants(20, tmp_path) == [20, 21, 22]
+
+
 def test_a_process_that_vanishes_while_it_is_read_is_no_error(tmp_path: Path) -> None:
     (tmp_path / "12").mkdir()
     assert processes.of_container(ID, tmp_path) == []

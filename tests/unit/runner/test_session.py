@@ -27,8 +27,9 @@ def test_what_runs_in_a_container_is_not_told_before_the_policy_allows_it(
     monkeypatch.setattr(policy, "read", lambda: Policy(namespaces=("shop",)))
     monkeypatch.setattr(leftovers, "remove_all", lambda: None)
     monkeypatch.setattr(bpftrace, "find", lambda: "/usr/bin/bpftrace")
-    monkeypatch.setattr(processes, "of_container", lambda *_: [vault])
     container = Container("bank", "vault-0", "app", "ab" * 32, "u")
+    found = {container.container_id: [vault]}
+    monkeypatch.setattr(processes, "of_containers", lambda *_: found)
     trace = Trace(
         "1", "BEGIN { }", protocol=PROTOCOL, containers=(container,), process_selector=selector
     )
