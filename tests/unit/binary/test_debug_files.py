@@ -193,7 +193,7 @@ def test_many_notes_are_read_up_to_a_bound() -> None:
     struct.pack_into("<H", repeated, 0x38, 1170)
     started = time.process_time()
     assert debug_files.build_id(io.BytesIO(repeated)) == b""
-    assert time.process_time() - started < 1
+    assert time.process_time() - started < 10
 
 
 def everything(data: bytes) -> None:

@@ -265,7 +265,7 @@ def test_many_symbols_with_the_same_long_name_are_malformed_before_they_take_lon
     started = time.process_time()
     with pytest.raises(elf.MalformedError):
         found(with_table(entry * 100_000, b"\0" + b"x" * (1 << 20) + b"\0"))
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 10
 
 
 def test_many_functions_are_found_quickly() -> None:

@@ -239,4 +239,4 @@ def may_go(text: str, copies: tuple[Span, ...]) -> bool:
 def test_merging_takes_linear_time(text: str) -> None:
     begin = time.process_time()
     everything(text)
-    assert time.process_time() - begin < 1.5
+    assert time.process_time() - begin < 10  # of squares it would be minutes

@@ -113,4 +113,4 @@ def test_what_cannot_be_limited_is_refused_with_its_place_in_the_users_text() ->
 def test_rewriting_takes_linear_time(text: str) -> None:
     begin = time.process_time()
     limited(text)
-    assert time.process_time() - begin < 1
+    assert time.process_time() - begin < 10

@@ -294,11 +294,11 @@ def seconds(text: str, times: int) -> float:
     return min(taken)
 
 
-def test_a_megabyte_is_read_in_a_fifth_of_a_second() -> None:
+def test_a_megabyte_is_read_in_seconds() -> None:
+    """A fifth of one on a quiet machine; where time grew by squares, hours."""
     text = PROBE * 8000
     assert len(text) > 1_000_000
-    # Twice that, because a test's machine may be slow or busy.
-    assert seconds(text, 3) < 0.4
+    assert seconds(text, 1) < 5
 
 
 @pytest.mark.parametrize(
