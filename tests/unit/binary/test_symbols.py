@@ -277,7 +277,7 @@ def test_many_functions_are_found_quickly() -> None:
     file = io.BytesIO(with_table(entries, strings))
     started = time.process_time()
     assert len(list(symbols.functions(file, lambda name: name.endswith(b"77")))) == count / 100
-    assert time.process_time() - started < 2
+    assert time.process_time() - started < 10
 
 
 def test_functions_of_a_real_program_are_in_its_code() -> None:
