@@ -130,7 +130,7 @@ _TYPE = re.compile(r"[\s\w:*\[\]]*(?=\{)", re.ASCII)
 
 # An attach point as far as it goes without white space: quoted parts, and characters up to one that
 # may end it. A path, and so slashes, begin after a colon.
-_ESCAPE = r"\\(?![\s\"{,;}\\])"
+_ESCAPE = r"\\(?![\s\"{,/;}\\])"
 _PIECES = re.compile(
     rf'(?:"(?:[^"\\]|\\.)*+"|[^\s"{{,/;}}:\\]++|:[^\s"{{,;}}\\]*+|{_ESCAPE})*+',
     re.DOTALL | re.ASCII,

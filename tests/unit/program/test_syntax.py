@@ -216,6 +216,7 @@ def test_a_line_that_begins_with_shebang_is_the_first_or_none(text: str, line: i
         "iter:task:/tmp/p\\{ {}",
         "iter:task\\, kprobe:f {}",
         "iter:task\\\\ {}",
+        "uretprobe:libc:mall\\/pid / { }",
     ],
 )
 def test_an_escape_that_would_end_an_attach_point_is_refused(text: str) -> None:
