@@ -137,11 +137,15 @@ class _Launch:
             return Exit.DONE
         if self._patch:
             self._objects(self._placements[0])  # a patch that does not apply is said at once
+        at_once = False
         try:
             return self._follow() if self._trace.attached else self._detach()
+        except KeyboardInterrupt:
+            at_once = True
+            raise
         finally:
             if self._events is not None:
-                self._events.close()
+                self._events.close(at_once=at_once)
 
     @property
     def _placements(self) -> tuple[Placement, ...]:

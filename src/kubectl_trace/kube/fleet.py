@@ -16,6 +16,7 @@ from kubectl_trace.kube.client import UnavailableError
 from kubectl_trace.kube.stream import RunnerStream
 from kubectl_trace.kube.watch import differences, pod_changes
 from kubectl_trace.results.events import Finished, Notice, Progress
+from kubectl_trace.trace import Kill
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from kubectl_trace.kube.placement import Placement
     from kubectl_trace.kube.traces import Part
     from kubectl_trace.results.events import Sink
-    from kubectl_trace.trace import Container, Kill, Stop
+    from kubectl_trace.trace import Container, Stop
 
 AT_ONCE = 10
 """Runners that are created, or closed, at the same time: the API server has others to serve."""
@@ -78,6 +79,8 @@ class Fleet:
         self._sink: Sink = lambda event: None
         self._launching = 0
         self._stopping = False
+        self._is_given_up = False
+        """All have been told to end at once: nobody waits for anything any more."""
         self._finished = False
         self._pool: ThreadPoolExecutor | None = None
         self._pods: dict[str, dict[str, Object]] = {}
@@ -165,6 +168,7 @@ class Fleet:
     def send(self, message: Stop | Kill) -> None:
         """Tells all runners to end; those that have not started are given up."""
         self._stopping = True
+        self._is_given_up = isinstance(message, Kill)
         for stream in list(self._streams.values()):
             if not stream.ended:
                 stream.end(message)
@@ -175,16 +179,28 @@ class Fleet:
         with self._lock:
             self._finished = True
         if self._pool is not None:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool.shutdown(wait=not self._is_given_up, cancel_futures=True)
         streams = list(self._streams.values())
         if not streams:
             return []
+        if self._is_given_up:
+            return self._leave(streams)
         pool = ThreadPoolExecutor(AT_ONCE)
         try:
             return [text for text in pool.map(self._close, streams) if text]
         finally:
             # Who leaves at once (Ctrl-C) does not wait for hundreds of goodbyes.
             pool.shutdown(wait=False, cancel_futures=True)
+
+    def _leave(self, streams: list[RunnerStream]) -> list[str]:
+        """Waits for no answer; those that have not heard us end when they hear nothing more."""
+        for stream in streams:
+            stream.close(at_once=True)
+        if self._owned and any(
+            each.is_worthless and each.name in self._created for each in streams
+        ):
+            return [f"some of the trace's objects may be left: kubectl trace delete {self._id}"]
+        return []
 
     def _close(self, stream: RunnerStream) -> str:
         stream.close()
@@ -268,6 +284,7 @@ class Fleet:
         if stream.name in self._created:
             try:
                 traces.delete_job(self._client, self._namespace, stream.name, now=True)
+                self._created.discard(stream.name)
             except NotFoundError:
                 pass
             except TraceError as error:

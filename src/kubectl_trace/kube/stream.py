@@ -185,10 +185,10 @@ class RunnerStream:
         """The user waits for the end: a runner out of reach is waited for a while only."""
         self._awaited_since = self._awaited_since or time.monotonic()
 
-    def close(self) -> None:
-        """Ends the following, and an owned runner with it."""
+    def close(self, *, at_once: bool = False) -> None:
+        """Ends the following, and an owned runner with it; `at_once`: it has been told to end."""
         if self._voice is not None:
-            self._voice.close(stop=self._owned and not self.ended)
+            self._voice.close(stop=self._owned and not self.ended and not at_once)
         self._closed = True
         self._has_log.set()
         if self._early is not None:

@@ -52,11 +52,11 @@ class TargetEvents:
         for each in about or [audit.node_reference(placement.node)]:
             self._record(each)
 
-    def close(self) -> None:
-        """Waits a little for the Events that are on their way."""
+    def close(self, *, at_once: bool = False) -> None:
+        """Waits a little for the Events that are on their way, unless it is to be at once."""
         with self._lock:
             self._closed = True
-        wait(self._futures, _LEAVE)
+        wait(self._futures, 0 if at_once else _LEAVE)
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _record(self, about: Object) -> None:

@@ -102,7 +102,7 @@ class Voice:
         """Falls silent; `stop`: the runner is told to stop, if it can be reached at once."""
         self._closed = True
         self._news.set()
-        if not self._lock.acquire(timeout=_LAST_TRY):
+        if not self._lock.acquire(timeout=_LAST_TRY if stop else 0):
             return  # a connection that is just being made; silence says the rest
         try:
             if stop:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from hypothesis import given
@@ -19,6 +19,8 @@ from kubectl_trace.kube.target_events import TargetEvents
 from kubectl_trace.trace import Calls, Container, Functions, Trace
 
 if TYPE_CHECKING:
+    import pytest
+
     from kubectl_trace.kube.client import Object
 
 TRACE = Trace(id="0b5e", program="BEGIN { exit(); }")
@@ -172,6 +174,27 @@ def test_after_its_end_nothing_more_is_recorded() -> None:
     events.close()
     events.record(Placement("a", containers(1)))
     assert client.events == []
+
+
+def test_who_leaves_at_once_waits_for_no_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(target_events, "_LEAVE", 60.0)
+    client, asked, answers = Events(), threading.Event(), threading.Event()
+    create = client.create
+
+    def late(path: str, body: Object, query: Any = None) -> Object:
+        asked.set()
+        assert answers.wait(60)
+        return create(path, body, query)
+
+    monkeypatch.setattr(client, "create", late)
+    events = TargetEvents(client, TRACE, JobOptions(namespace="t", target="x"), print)
+    events.record(Placement("node-a"))
+    assert asked.wait(20)
+    closing = threading.Thread(target=events.close, kwargs={"at_once": True})
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+    answers.set()
 
 
 def test_a_trace_is_the_same_for_the_runner_with_and_without_a_reason() -> None:

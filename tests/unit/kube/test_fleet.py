@@ -24,7 +24,7 @@ from kubectl_trace.kube.placement import Placement
 from kubectl_trace.results.events import Ended, Event, Finished, Notice, Progress, Records
 from kubectl_trace.results.record import Record, Summary, encode
 from kubectl_trace.runner.output import to_data
-from kubectl_trace.trace import Container, Hello, Scope, Stop
+from kubectl_trace.trace import Container, Hello, Kill, Scope, Stop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -97,6 +97,7 @@ class Trace:
         self.refused = 0
         """How many more the API server does not allow."""
         self.channels = 0
+        self.before_stop: Callable[[], object] = lambda: None
         trace = self
 
         class Channel:
@@ -111,6 +112,8 @@ class Trace:
                 if trace.broken:
                     trace.broken -= 1
                     raise TraceError("the connection to the runner broke")
+                if isinstance(message, Stop):
+                    trace.before_stop()
                 trace.said.append((self._pod, message))
 
             def close(self, *, wait: bool) -> None:
@@ -210,6 +213,49 @@ def test_a_runner_that_begins_while_the_user_stops_is_stopped_too(
     room.set()
     until(lambda: ("b", "Stop") in trace.messages())
     assert ("a", "Stop") in trace.messages()
+
+
+def test_who_gives_up_and_leaves_waits_for_no_runner(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third Ctrl-C: of hundreds of runners the kubelets of some may not answer."""
+    nodes = [f"node-{number}" for number in range(30)]
+    trace = Trace(monkeypatch, *nodes)
+    answers = threading.Event()
+    trace.start()
+    for node in nodes:
+        trace.runs(node)
+    trace.fleet.send(Kill())
+    until(lambda: {(node, "Kill") for node in nodes} <= set(trace.messages()))
+    trace.before_stop = lambda: answers.wait(60)
+    closing = threading.Thread(target=trace.fleet.close)
+    closing.start()
+    closing.join(10)
+    assert not closing.is_alive()
+    answers.set()
+
+
+def test_who_leaves_before_all_is_taken_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = Trace(monkeypatch, "a", "b")
+    trace.start()
+    trace.runs("a")
+    until(lambda: trace.api.created == {"a", "b"})
+    trace.api.may_delete = False
+    trace.fleet.send(Stop())
+    until(lambda: trace.fleet._streams["b"].ended)
+    trace.fleet.send(Kill())
+    assert trace.fleet.close() == [
+        "some of the trace's objects may be left: kubectl trace delete id"
+    ]
+
+
+def test_what_has_been_taken_back_is_not_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    trace = Trace(monkeypatch, "a", "b")
+    trace.start()
+    trace.runs("a")
+    until(lambda: trace.api.created == {"a", "b"})
+    trace.fleet.send(Stop())
+    until(lambda: trace.api.deleted == ["b"])
+    trace.fleet.close()
+    assert trace.api.deleted == ["b"]
 
 
 def test_what_has_not_begun_when_the_user_stops_is_taken_back(
