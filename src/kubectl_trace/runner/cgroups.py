@@ -17,6 +17,8 @@ from kubectl_trace.runner.processes import MONITOR, PROC
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+_LINKS_OF_A_LEAF = 2
+
 
 @dataclass(frozen=True)
 class Hierarchy:
@@ -60,15 +62,31 @@ def directories(root: Path, container_ids: Iterable[str]) -> dict[str, Path]:
     """
     missing = set(filter(None, container_ids))
     found: dict[str, Path] = {}
-    for path, names, _ in os.walk(root):
-        for name in names:
-            container_id = next((each for each in missing if each in name), None)
-            if container_id is not None and MONITOR not in name:
-                found[container_id] = Path(path, name)
-                missing.discard(container_id)
-        if not missing:
-            break
+    for folder in _below(root) if missing else ():
+        container_id = next((each for each in missing if each in folder.name), None)
+        if container_id is not None and MONITOR not in folder.name:
+            found[container_id] = Path(folder.path)
+            missing.discard(container_id)
+            if not missing:
+                break
     return found
+
+
+def _below(root: Path) -> Iterator[os.DirEntry[str]]:
+    """The cgroups below one, those above others first."""
+    paths = [str(root)]
+    for path in paths:
+        try:
+            # A cgroup has two links, and one for each cgroup in it (fs/kernfs/inode.c,
+            # kernfs_refresh_inode): of most there is nothing to read, which takes a while.
+            if os.stat(path).st_nlink == _LINKS_OF_A_LEAF:
+                continue
+            with os.scandir(path) as entries:
+                inside = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
+        except OSError:  # gone meanwhile
+            continue
+        yield from inside
+        paths += [entry.path for entry in inside]
 
 
 def descendants(cgroup: Path) -> Iterator[Path]:
