@@ -303,7 +303,10 @@ def _check_server(functions: Functions, known: Policy) -> None:
     servers = known.debuginfod
     if server and servers is not None and server not in [each.rstrip("/") for each in servers]:
         listed = ", ".join(servers) or "none"
-        raise _forbidden("debuginfod", f"the server {server}; there may be asked: {listed}")
+        from kubectl_trace.runner import download
+
+        said = f"the server {download.shown(server)}; there may be asked: {listed}"
+        raise _forbidden("debuginfod", said)
 
 
 def _forbidden(rule: str, message: str) -> ForbiddenError:

@@ -274,9 +274,9 @@ PROGRAM = "uprobe:/x:f { }"
             "http://10.0.0.1",
         ),
         (
-            Trace("1", "", calls=Calls(Functions(debuginfod="https://x"))),
+            Trace("1", "", calls=Calls(Functions(debuginfod="https://ada:s3cret@x"))),
             Policy(debuginfod=()),
-            "debuginfod",
+            "the server https://x;",
         ),
     ],
 )
