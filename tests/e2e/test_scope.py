@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from .command import Command, kubectl, start, trace, wait_until
+from .command import kubectl, start, trace, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -142,9 +142,8 @@ def test_a_target_whose_namespace_is_deleted_leaves_the_scope_and_the_trace_goes
     words = (f"pod/{name}", "--target-namespace", name, "-a", "-e", ACCEPTED)
     command = start("run", *words).wait_until_attached()
     cluster.request(target, times=10)
-    deleted = Command("kubectl", "delete", "namespace", name)
+    assert kubectl("delete", "namespace", name, "--wait=false").code == 0
     command.wait_for(f"container nginx of pod {name} leaves the scope")
-    assert deleted.finish().code == 0
     assert command.runs, "the trace is of another namespace"
     result = command.interrupt().finish()
     assert (result.code, result.stdout) == (0, "@requests: 10\n"), result
