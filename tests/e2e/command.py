@@ -68,6 +68,11 @@ class Command:
         """The process's PID."""
         return self._process.pid
 
+    @property
+    def runs(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
     def stdout(self) -> str:
         """What it has written so far."""
         return _content(self._stdout)

@@ -16,9 +16,9 @@ import pytest
 
 from kubectl_trace.image import IMAGE
 
-from . import command
+from . import command, fault_table
 from .cluster import Cluster, Pod
-from .leftovers import folders, footprint, wait_until_clean
+from .leftovers import Aftermath, folders
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 REPOSITORY = Path(__file__).parents[2]
 OWN = "KUBECTL_TRACE_E2E_KUBECONFIG"
 REQUIRED = "KUBECTL_TRACE_REQUIRE_E2E"
-CLEAN = 90.0
-"""Seconds after which nothing of a trace runs: docs/reliability.md says a minute, after silence."""
+DELETED = 30.0
+"""Seconds after which the objects of deleted traces are gone: an API server may just have begun."""
 
 
 @pytest.fixture(scope="session")
@@ -90,11 +90,24 @@ def _leaves_nothing(request: pytest.FixtureRequest) -> Iterator[None]:
     command.wait_until(lambda: folders() <= before, "no folder is left in /tmp", 20)
 
 
+@pytest.fixture(autouse=True)
+def _as_its_row_says(request: pytest.FixtureRequest, _leaves_nothing: None) -> None:
+    """Tests that name a row of docs/reliability.md leave nothing for longer than it says."""
+    if request.node.get_closest_marker("reliability"):
+        request.getfixturevalue("aftermath")
+
+
 @pytest.fixture
-def no_footprint(cluster: Cluster) -> Iterator[None]:
+def aftermath(request: pytest.FixtureRequest) -> Iterator[Aftermath]:
     """Nothing of the test goes on running by itself; after `delete`, nothing is left at all."""
-    before = footprint()
-    yield
-    wait_until_clean(before, CLEAN, but_objects=True)
-    command.trace("delete", "--all", "-A", "--now")
-    wait_until_clean(before, CLEAN)
+    table = fault_table.rows(fault_table.PAGE.read_text())
+    faults = [each for mark in request.node.iter_markers("reliability") for each in mark.args]
+    in_cluster = "cluster" in request.fixturenames
+    if in_cluster:
+        request.getfixturevalue("cluster")
+    left = Aftermath(fault_table.allowed(faults, table), objects=in_cluster)
+    yield left
+    left.ends()
+    if in_cluster:
+        command.trace("delete", "--all", "-A", "--now")
+        left.is_deleted(DELETED)

@@ -4,40 +4,88 @@ from __future__ import annotations
 
 import json
 import os
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from .cluster import LABEL
 from .command import Command, kubectl, wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+TRACEFS = Path("/sys/kernel/tracing")
 
 
 @dataclass(frozen=True)
 class Footprint:
     """Everything of ours that there is at one moment, each with a name to tell it by."""
 
-    things: frozenset[str]
-
-    def beyond(self, other: Footprint) -> list[str]:
-        """What is here and was not there."""
-        return sorted(self.things - other.things)
-
-
-def footprint() -> Footprint:
-    """What there is now: processes, BPF programs and maps, objects, sockets and folders."""
-    return Footprint(frozenset({*_processes(), *_bpf(), *_objects(), *folders()}))
+    runs: frozenset[str]
+    """Processes, and the kernel's BPF programs and maps."""
+    files: frozenset[str]
+    """Definitions of probes in tracefs, and the clients' folders with their sockets."""
+    objects: frozenset[str]
+    """What the cluster has: it stays for `--ttl`, or until it is deleted."""
 
 
-def wait_until_clean(before: Footprint, seconds: float, *, but_objects: bool = False) -> None:
-    """Waits until there is no more than there was before, objects in the cluster excepted."""
+def footprint(*, objects: bool) -> Footprint:
+    """What there is now; `objects`: the cluster's, too."""
+    return Footprint(
+        frozenset({*_processes(), *_bpf()}),
+        frozenset({*_definitions(), *folders()}),
+        frozenset(_objects() if objects else ()),
+    )
 
-    def left() -> list[str]:
-        things = footprint().beyond(before)
-        return [each for each in things if not (but_objects and each.startswith("object "))]
 
-    try:
-        wait_until(lambda: not left(), "nothing is left", seconds)
-    except AssertionError:
-        raise AssertionError(f"left behind: {left()}") from None
+class Aftermath:
+    """What a test leaves, compared with what there was before, and how long it may be there."""
+
+    def __init__(self, seconds: float, *, objects: bool) -> None:
+        self.seconds = seconds
+        self._objects = objects
+        self._before = footprint(objects=objects)
+
+    @contextmanager
+    def in_time(self) -> Iterator[None]:
+        """The fault happens within: so many seconds from here on, nothing runs any more."""
+        began = time.monotonic()
+        yield
+        took = time.monotonic() - began
+        assert took < self.seconds, f"the client ended {took:.1f} s after the fault"
+        self._wait(self.seconds - took, lambda now: now.runs - self._before.runs)
+
+    def ends(self) -> None:
+        """Waits until there is nothing but objects: the test has ended."""
+        self._wait(
+            self.seconds,
+            lambda now: (now.runs | now.files) - self._before.runs - self._before.files,
+        )
+
+    def is_deleted(self, seconds: float) -> None:
+        """Waits until there is nothing at all."""
+        self._wait(seconds, lambda now: now.objects - self._before.objects, objects=self._objects)
+
+    def _wait(
+        self,
+        seconds: float,
+        left: Callable[[Footprint], frozenset[str]],
+        *,
+        objects: bool = False,
+    ) -> None:
+        found: frozenset[str] = frozenset()
+
+        def nothing() -> bool:
+            nonlocal found
+            found = left(footprint(objects=objects))
+            return not found
+
+        try:
+            wait_until(nothing, "nothing is left", seconds)
+        except AssertionError:
+            raise AssertionError(f"left behind after {seconds:g} s: {sorted(found)}") from None
 
 
 def _processes() -> list[str]:
@@ -67,6 +115,14 @@ def _bpf() -> list[str]:
             for each in json.loads(done.stdout)
             if not each.get("type", "").startswith("cgroup_")
         ]
+    return found
+
+
+def _definitions() -> list[str]:
+    found = []
+    for file in (TRACEFS / "uprobe_events", TRACEFS / "kprobe_events"):
+        if file.exists():  # a kernel may be without either
+            found += [f"{file.name}: {line}" for line in file.read_text().splitlines()]
     return found
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from .cluster import Cluster, Pod
     from .command import Result
+    from .leftovers import Aftermath
 
 ACCEPTED = "uprobe:/usr/sbin/nginx:ngx_event_accept"
 COUNT = f"{ACCEPTED} {{ @requests = count(); }}"
@@ -212,7 +213,7 @@ def test_the_greatest_entries_are_those_of_all_nodes_together(
     assert [line.partition("]: ")[2] for line in result.lines] == ["30", "40"], result
 
 
-@pytest.mark.usefixtures("no_footprint")
+@pytest.mark.reliability("the target's pod restarted, deleted, moved, its namespace deleted")
 def test_pods_that_come_later_join_and_pods_that_go_leave(
     cluster: Cluster, grown: Callable[[int], list[Pod]]
 ) -> None:
@@ -347,13 +348,14 @@ def test_one_trace_on_two_nodes_is_listed_read_and_stopped_as_one(
     cluster.wait_until_gone(trace_id)
 
 
-@pytest.mark.usefixtures("no_footprint")
+@pytest.mark.reliability("kill -9")
 def test_the_runners_of_a_client_that_is_killed_end_on_all_nodes(
-    cluster: Cluster, web: list[Pod]
+    cluster: Cluster, web: list[Pod], aftermath: Aftermath
 ) -> None:
     command = start("run", "deploy/nginx", "-a", "-e", COUNT).wait_until_attached()
-    command.signal(signal.SIGKILL)
-    trace_id = command.finish().trace_id
+    with aftermath.in_time():
+        command.signal(signal.SIGKILL)
+        trace_id = command.finish().trace_id
 
     def ended() -> bool:
         found = json.loads(trace("get", trace_id, "-o", "json").stdout)

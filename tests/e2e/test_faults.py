@@ -1,6 +1,7 @@
 """What goes wrong around a trace: what the user sees then, and that nothing is left of it.
 
-The table in docs/reliability.md has a row for each of these tests.
+Each names the row that it tries of the table in docs/reliability.md, which says how long it may
+take until nothing runs any more.
 """
 
 from __future__ import annotations
@@ -27,13 +28,12 @@ if TYPE_CHECKING:
 
     from .cluster import Cluster, Pod
     from .command import Result
+    from .leftovers import Aftermath
 
-pytestmark = [
-    pytest.mark.skipif(
-        bool(os.environ.get(OWN)), reason="the control plane and the nodes must be the testbed's"
-    ),
-    pytest.mark.usefixtures("no_footprint"),
-]
+pytestmark = pytest.mark.skipif(
+    bool(os.environ.get(OWN)), reason="the control plane and the nodes must be the testbed's"
+)
+reliability = pytest.mark.reliability
 
 NUMBERS = 'interval:ms:20 { printf("%d\\n", @n); @n++; } END { clear(@n); }'
 TICKS = "interval:ms:20 { @ticks = count(); }"
@@ -114,7 +114,16 @@ def child_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
 
 
-@pytest.mark.parametrize("component", ["kube-apiserver", "{node}-kubelet", "{node}-containerd"])
+@pytest.mark.parametrize(
+    "component",
+    [
+        pytest.param(
+            "kube-apiserver", marks=reliability("API server restarted, for less than a minute")
+        ),
+        pytest.param("{node}-kubelet", marks=reliability("kubelet restarted")),
+        pytest.param("{node}-containerd", marks=reliability("containerd restarted")),
+    ],
+)
 def test_a_restart_of_the_clusters_parts_loses_and_repeats_nothing(
     cluster: Cluster, node: str, fault: Fault, component: str
 ) -> None:
@@ -130,6 +139,7 @@ def test_a_restart_of_the_clusters_parts_loses_and_repeats_nothing(
     assert "transport" not in result.stderr.splitlines()[-1]
 
 
+@reliability("etcd slow")
 def test_a_slow_etcd_delays_a_trace_and_nothing_else(
     cluster: Cluster, node: str, fault: Fault
 ) -> None:
@@ -147,8 +157,13 @@ def test_a_slow_etcd_delays_a_trace_and_nothing_else(
     assert numbers(result) == list(range(len(result.lines)))
 
 
+@reliability(
+    "kill -9 of the client and of all that it started",
+    "a closed laptop, a lost connection, Ctrl-Z",
+    "a node cut off",
+)
 def test_a_client_that_is_not_heard_of_for_a_minute_is_gone_and_its_answer_stays(
-    cluster: Cluster, fault: Fault
+    cluster: Cluster, fault: Fault, aftermath: Aftermath
 ) -> None:
     """A node that is cut off, a closed laptop, a client killed with all that it has started."""
     cut_off, asleep, killed = commands = [
@@ -158,22 +173,23 @@ def test_a_client_that_is_not_heard_of_for_a_minute_is_gone_and_its_answer_stays
     ids = [id_of(each) for each in commands]
     programs = [child_of(runner_of(trace_id)) for trace_id in ids]
     sockets = folders()
-    for pid in _stopped_with(killed.pid):
-        os.kill(pid, signal.SIGKILL)
-    killed.finish()
-    fault("cut", "node-b")
-    silenced = _stopped_with(asleep.pid)  # kubectl, too: nothing speaks any more
-    try:
-        began = time.monotonic()
-        wait_until(lambda: not all(map(runs, programs)), "the first ends")
-        assert time.monotonic() - began > 30, "short breaks are survived"
-        wait_until(lambda: not any(map(runs, programs)), "all of them end")
-        cut_off.wait_for("the node does not answer")
-    finally:
-        fault("join", "node-b")
-        for pid in silenced:
-            os.kill(pid, signal.SIGCONT)
-    ends = [cut_off.finish(), asleep.finish()]
+    with aftermath.in_time():
+        for pid in _stopped_with(killed.pid):
+            os.kill(pid, signal.SIGKILL)
+        killed.finish()
+        fault("cut", "node-b")
+        silenced = _stopped_with(asleep.pid)  # kubectl, too: nothing speaks any more
+        try:
+            began = time.monotonic()
+            wait_until(lambda: not all(map(runs, programs)), "the first ends")
+            assert time.monotonic() - began > 30, "short breaks are survived"
+            wait_until(lambda: not any(map(runs, programs)), "all of them end")
+            cut_off.wait_for("the node does not answer")
+        finally:
+            fault("join", "node-b")
+            for pid in silenced:
+                os.kill(pid, signal.SIGCONT)
+        ends = [cut_off.finish(), asleep.finish()]
     assert [result.code for result in ends] == [1, 1]
     for result in (*ends, trace("logs", ids[2])):
         assert "the client was not heard of for 60 s" in result.stderr
@@ -196,60 +212,69 @@ def _stopped_with(pid: int) -> list[int]:
     return stopped
 
 
+@reliability("killed")
 def test_a_killed_runner_takes_its_program_with_it_and_is_told(
-    cluster: Cluster, nginx: Pod
+    cluster: Cluster, nginx: Pod, aftermath: Aftermath
 ) -> None:
     command = start("run", f"pod/{nginx.name}", "-a", "-e", ACCEPTED).wait_until_attached()
     runner = runner_of(id_of(command))
     bpftrace = child_of(runner)
-    os.kill(runner, signal.SIGKILL)
-    result = command.finish()
+    with aftermath.in_time():
+        os.kill(runner, signal.SIGKILL)
+        result = command.finish()
     assert result.code == 1, result
     assert "ended without a summary" in result.stderr
-    wait_until(lambda: not Path(f"/proc/{bpftrace}").exists(), "bpftrace has ended with it")
     # What the kernel keeps of its uprobe does nothing; the next trace on the node removes it.
     assert f"_bcc_{bpftrace} " in Path("/sys/kernel/tracing/uprobe_events").read_text()
     assert trace("run", nginx.node, "-a", "-e", "BEGIN { exit(); }").code == 0
-    assert f"_bcc_{bpftrace} " not in Path("/sys/kernel/tracing/uprobe_events").read_text()
 
 
-def test_a_killed_bpftrace_is_told(cluster: Cluster, node: str) -> None:
+@reliability("bpftrace killed")
+def test_a_killed_bpftrace_is_told(cluster: Cluster, node: str, aftermath: Aftermath) -> None:
     command = start("run", node, "-a", "-e", NUMBERS).wait_until_attached()
-    os.kill(child_of(runner_of(id_of(command))), signal.SIGKILL)
-    result = command.finish()
+    with aftermath.in_time():
+        os.kill(child_of(runner_of(id_of(command))), signal.SIGKILL)
+        result = command.finish()
     assert result.code == 1, result
     assert "bpftrace ended with SIGKILL" in result.stderr
 
 
+@reliability("evicted, drained, deleted by others")
 def test_an_evicted_runner_gives_its_maps_and_says_that_it_was_told_to_end(
-    cluster: Cluster, node: str
+    cluster: Cluster, node: str, aftermath: Aftermath
 ) -> None:
     command = start("run", node, "-a", "-e", TICKS).wait_until_attached()
     pod = pod_of(cluster, id_of(command))
     eviction = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": pod}
     path = f"/api/v1/namespaces/{pod['namespace']}/pods/{pod['name']}/eviction"
-    done = Command("kubectl", "create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
-    assert done.finish().code == 0
-    result = command.finish()
+    with aftermath.in_time():
+        done = Command("kubectl", "create", "--raw", path, "-f", "-", stdin=json.dumps(eviction))
+        assert done.finish().code == 0
+        result = command.finish()
     assert result.code == 1, result
     assert "the runner was told to end (its pod was deleted or evicted)" in result.stderr
     assert "@ticks: " in result.stdout
 
 
-def test_a_namespace_that_is_deleted_takes_its_traces_with_it(cluster: Cluster, node: str) -> None:
+@reliability("the traces' namespace deleted")
+def test_a_namespace_that_is_deleted_takes_its_traces_with_it(
+    cluster: Cluster, node: str, aftermath: Aftermath
+) -> None:
     kubectl("create", "namespace", "doomed")
     wait_until(
         lambda: kubectl("get", "serviceaccount", "default", "-n", "doomed").code == 0,
         "the namespace's service account",
     )
     command = start("run", node, "-n", "doomed", "-a", "-e", TICKS).wait_until_attached()
-    deleted = Command("kubectl", "delete", "namespace", "doomed")
-    result = command.finish()
+    with aftermath.in_time():
+        deleted = Command("kubectl", "delete", "namespace", "doomed")
+        result = command.finish()
     assert result.code == 1, result
     assert "@ticks: " in result.stdout
     assert deleted.finish().code == 0
 
 
+@reliability("its disk full")
 def test_a_full_disk_loses_lines_and_they_are_counted(cluster: Cluster) -> None:
     place = ("-m", "testbed", "enter", "node-b")
     logs = "/var/log/pods"
@@ -269,6 +294,7 @@ def test_a_full_disk_loses_lines_and_they_are_counted(cluster: Cluster) -> None:
     assert "the node could not write its log to the end" in result.stderr
 
 
+@reliability("its clock steps")
 def test_a_clock_that_steps_changes_no_deadline_and_loses_nothing(tmp_path: Path) -> None:
     """The wall clock of client, runner and bpftrace; the kernel's own can't be set here."""
     (library,) = Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")
@@ -297,6 +323,7 @@ def test_a_clock_that_steps_changes_no_deadline_and_loses_nothing(tmp_path: Path
     assert len(days) > 1, "the clock has stepped"
 
 
+@reliability("two users on one pod")
 def test_two_users_who_trace_one_pod_do_not_meet(cluster: Cluster, nginx: Pod) -> None:
     first, second = (
         start("run", f"pod/{nginx.name}", "-a", "-e", ACCEPTED).wait_until_attached()
@@ -308,6 +335,7 @@ def test_two_users_who_trace_one_pod_do_not_meet(cluster: Cluster, nginx: Pod) -
     assert "@requests: 15" in second.interrupt().finish().stdout
 
 
+@reliability("20 traces at once")
 def test_twenty_traces_at_once_on_a_node_all_answer(cluster: Cluster, nginx: Pod) -> None:
     def create(_: int) -> str:
         return trace("run", f"pod/{nginx.name}", "-e", ACCEPTED).trace_id
@@ -325,9 +353,10 @@ def test_twenty_traces_at_once_on_a_node_all_answer(cluster: Cluster, nginx: Pod
     assert answers == ["@requests: 7\n"] * 20
 
 
+@reliability("Ctrl-C at any moment")
 @pytest.mark.parametrize("moments", [[0.1, 0.3, 0.5, 0.7], [0.9, 1.2, 1.5, 2.0]])
 def test_ctrl_c_at_any_moment_ends_everything(
-    cluster: Cluster, node: str, moments: list[float]
+    cluster: Cluster, node: str, aftermath: Aftermath, moments: list[float]
 ) -> None:
     """Before the connection, before and after the objects, while it waits, attaches and runs."""
 
@@ -336,7 +365,7 @@ def test_ctrl_c_at_any_moment_ends_everything(
         time.sleep(moment)
         return command.interrupt().finish()
 
-    with ThreadPoolExecutor(2) as pool:
+    with ThreadPoolExecutor(2) as pool, aftermath.in_time():
         results = list(pool.map(run, moments))
     for result in results:
         assert result.code in (0, 5, 130), result
@@ -349,28 +378,16 @@ def test_ctrl_c_at_any_moment_ends_everything(
             cluster.wait_until_gone(result.trace_id)
 
 
-def test_objects_that_nobody_will_take_away_are_found_and_removed(cluster: Cluster) -> None:
-    labels = {"iovisor.org/kubectl-trace": "kubectl-trace-x", LABEL: "x"}
-    metadata = {"name": "kubectl-trace-x", "namespace": "default", "labels": labels}
-    container = {"name": "app", "image": "kubectl-trace-testbed/app:1", "command": ["sleep", "60"]}
-    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
-    for kind, content in (("ConfigMap", {}), ("Pod", {"spec": spec})):
-        applied = cluster.apply({"apiVersion": "v1", "kind": kind, "metadata": metadata, **content})
-        assert applied.code == 0, applied
-    result = trace("delete", "--orphans", "-A")
-    assert result.code == 0, result
-    for kind in ("configmap", "pod"):
-        said = f"{kind}/kubectl-trace-x in namespace default: its Job is gone; deleted"
-        assert said in result.stdout
-    cluster.wait_until_gone("x")
-
-
+@reliability("a node that crashes")
 def test_a_node_that_crashes_takes_its_runners_with_it_and_the_client_is_told(
-    cluster: Cluster, fault: Fault
+    cluster: Cluster, fault: Fault, aftermath: Aftermath
 ) -> None:
     """The last one: all containers of the node begin anew."""
     command = start("run", "node-b", "-a", "-e", TICKS).wait_until_attached()
+    runner = runner_of(id_of(command))
+    pids = [runner, child_of(runner)]
     fault("crash", "node-b")
+    wait_until(lambda: not any(map(runs, pids)), "nothing runs", aftermath.seconds)
     fault("start", "node-b-containerd")
     fault("start", "node-b-kubelet")
     result = command.finish()

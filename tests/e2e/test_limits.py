@@ -336,7 +336,7 @@ def test_a_noisy_container_is_told_from_a_quiet_one_that_shares_its_buffer(
     assert sum(lost.values()) == account["lost"]["kernel buffer"]
 
 
-@pytest.mark.usefixtures("no_footprint")
+@pytest.mark.reliability("over its memory")
 def test_a_runner_that_needs_more_memory_than_it_may_have_says_so(node: str) -> None:
     # The kernel kills the runner, or bpftrace.
     program = "tracepoint:raw_syscalls:sys_enter { @[comm] = count(); }"

@@ -58,6 +58,7 @@ def test_a_parameter_is_never_an_option_of_bpftrace() -> None:
     assert (result.code, result.stdout) == (0, "--unsafe\n"), result
 
 
+@pytest.mark.reliability("a terminal or a pipe that stops reading")
 def test_a_terminal_that_blocks_does_not_block_ctrl_c() -> None:
     program = 'tracepoint:raw_syscalls:sys_enter { printf("%s %d\\n", comm, args->id); }'
     reading, writing = os.pipe()

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from .cluster import Cluster, Pod
+    from .leftovers import Aftermath
 
 ONCE = 'BEGIN { printf("once\\n"); exit(); }'
 FOREVER = 'BEGIN { printf("begin\\n"); @started = 1; } interval:s:1 { @ticks = count(); }'
@@ -565,12 +566,14 @@ def test_ctrl_c_before_the_start_leaves_nothing(cluster: Cluster, node: str) -> 
     cluster.wait_until_gone(result.trace_id)
 
 
+@pytest.mark.reliability("Ctrl-C with hundreds of probes")
 def test_a_wide_program_stops_with_its_maps_although_detaching_takes_long(
-    cluster: Cluster, node: str
+    cluster: Cluster, node: str, aftermath: Aftermath
 ) -> None:
     program = "tracepoint:syscalls:sys_enter_* { @[probe] = count(); }"
     command = start("run", node, "-a", "-e", program).wait_until_attached()
-    result = command.interrupt().finish()
+    with aftermath.in_time():
+        result = command.interrupt().finish()
     assert result.code == 0, result
     assert "@[tracepoint:syscalls:sys_enter_read]: " in result.stdout
     assert "attached 3" in result.stderr, "hundreds of probes"
@@ -586,13 +589,14 @@ def test_a_trace_that_is_cut_short_without_its_maps_says_so(cluster: Cluster, no
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP, signal.SIGTERM])
-@pytest.mark.usefixtures("no_footprint")
+@pytest.mark.reliability("kill -9")
 def test_a_client_that_is_killed_takes_its_trace_with_it(
-    cluster: Cluster, node: str, number: signal.Signals
+    cluster: Cluster, node: str, aftermath: Aftermath, number: signal.Signals
 ) -> None:
     command = start("run", node, "-a", "-e", FOREVER).wait_until_attached()
-    command.signal(number)
-    result = command.finish()
+    with aftermath.in_time():
+        command.signal(number)
+        result = command.finish()
     cluster.wait_for_phase(result.trace_id, "Succeeded")
     read = trace("logs", result.trace_id)
     assert "@started: 1" in read.stdout
@@ -608,20 +612,27 @@ def test_a_killed_client_leaves_no_proxy_and_no_socket(cluster: Cluster, node: s
     wait_until(lambda: not folders() - before, "no folder is left", 20)
 
 
-@pytest.mark.usefixtures("no_footprint")
-def test_piped_into_head_it_stops_the_trace(cluster: Cluster, node: str) -> None:
+@pytest.mark.reliability("a terminal or a pipe that stops reading")
+def test_piped_into_head_it_stops_the_trace(
+    cluster: Cluster, node: str, aftermath: Aftermath
+) -> None:
     program = 'interval:ms:100 { printf("tick\\n"); }'
     script = f"kubectl-trace run {node} -a -e '{program}' | head -n 2"
     piped = Command("bash", "-o", "pipefail", "-c", script).finish()
+    aftermath.ends()
     assert (piped.code, piped.stdout) == (0, "tick\ntick\n"), piped
     assert "Traceback" not in piped.stderr
     cluster.wait_for_phase(piped.trace_id, "Succeeded")
 
 
-def test_a_reader_that_goes_away_in_silence_stops_the_trace(cluster: Cluster, node: str) -> None:
+@pytest.mark.reliability("a terminal or a pipe that stops reading")
+def test_a_reader_that_goes_away_in_silence_stops_the_trace(
+    cluster: Cluster, node: str, aftermath: Aftermath
+) -> None:
     program = 'BEGIN { printf("begin\\n"); } interval:s:3600 { printf("never\\n"); }'
     script = f"kubectl-trace run {node} -a -e '{program}' | head -n 1"
     piped = Command("bash", "-c", script).finish()
+    aftermath.ends()
     assert piped.stdout == "begin\n"
     cluster.wait_for_phase(piped.trace_id, "Succeeded")
 
@@ -631,7 +642,7 @@ def test_no_terminal_is_needed(cluster: Cluster, node: str) -> None:
     assert command.finish().stdout == "once\n"
 
 
-@pytest.mark.usefixtures("no_footprint")
+@pytest.mark.reliability("its log rotated under load")
 def test_a_rotated_log_is_followed_without_loss(cluster: Cluster, node: str) -> None:
     # Some 15 MB: the testbed's kubelets rotate at 10.
     program = (

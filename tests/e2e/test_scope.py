@@ -23,6 +23,10 @@ COUNT_WRITES = (
     'tracepoint:syscalls:sys_enter_write /comm == "dd" && args->fd == 1/ { @writes = count(); }'
 )
 
+reliability = pytest.mark.reliability(
+    "the target's pod restarted, deleted, moved, its namespace deleted"
+)
+
 
 @pytest.fixture(scope="module")
 def pair(cluster: Cluster) -> Iterator[tuple[Pod, Pod]]:
@@ -97,7 +101,7 @@ def test_without_a_scope_the_neighbours_events_come_too(
     assert result.stdout == "@requests: 20\n"
 
 
-@pytest.mark.usefixtures("no_footprint")
+@reliability
 def test_a_restarted_container_is_seen_from_its_first_moment_and_its_neighbour_never(
     cluster: Cluster, pair: tuple[Pod, Pod]
 ) -> None:
@@ -117,6 +121,32 @@ def test_a_restarted_container_is_seen_from_its_first_moment_and_its_neighbour_n
         cluster.request(other, times=100)
         result = command.interrupt().finish()
     assert map_value(result.stdout, "requests") == 200, result
+
+
+@reliability
+def test_a_target_whose_namespace_is_deleted_leaves_the_scope_and_the_trace_goes_on(
+    cluster: Cluster, nginx: Pod
+) -> None:
+    name = "scope-doomed"
+    assert kubectl("create", "namespace", name).code == 0
+    wait_until(
+        lambda: kubectl("get", "serviceaccount", "default", "-n", name).code == 0,
+        "the namespace's service account",
+    )
+    manifest = _pod(name, nginx.node)
+    manifest["metadata"]["namespace"] = name
+    assert cluster.apply(manifest).code == 0
+    done = kubectl("wait", "--for=condition=ready", f"pod/{name}", "-n", name)
+    assert done.code == 0, done
+    (target,) = cluster.pods("app=scope", name)
+    words = (f"pod/{name}", "--target-namespace", name, "-a", "-e", ACCEPTED)
+    command = start("run", *words).wait_until_attached()
+    cluster.request(target, times=10)
+    assert kubectl("delete", "namespace", name, "--wait=false").code == 0
+    command.wait_for(f"container nginx of pod {name} leaves the scope")
+    assert command.runs, "the trace is of another namespace"
+    result = command.interrupt().finish()
+    assert (result.code, result.stdout) == (0, "@requests: 10\n"), result
 
 
 def test_a_tracepoint_counts_one_container_of_a_pod(cluster: Cluster) -> None:

@@ -11,6 +11,7 @@ import yaml
 
 from kubectl_trace._version import __version__
 
+from .cluster import LABEL
 from .command import Command, kubectl, start, trace, wait_until
 
 if TYPE_CHECKING:
@@ -218,6 +219,22 @@ def test_delete_goes_on_after_a_missing_trace(cluster: Cluster, running: str) ->
     result = trace("delete", MISSING, running)
     assert result.code == 3, result
     assert result.stdout == f"trace {running} deleted\n"
+
+
+def test_objects_that_nobody_will_take_away_are_found_and_removed(cluster: Cluster) -> None:
+    labels = {"iovisor.org/kubectl-trace": "kubectl-trace-x", LABEL: "x"}
+    metadata = {"name": "kubectl-trace-x", "namespace": "default", "labels": labels}
+    container = {"name": "app", "image": "kubectl-trace-testbed/app:1", "command": ["sleep", "60"]}
+    spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
+    for kind, content in (("ConfigMap", {}), ("Pod", {"spec": spec})):
+        applied = cluster.apply({"apiVersion": "v1", "kind": kind, "metadata": metadata, **content})
+        assert applied.code == 0, applied
+    result = trace("delete", "--orphans", "-A")
+    assert result.code == 0, result
+    for kind in ("configmap", "pod"):
+        said = f"{kind}/kubectl-trace-x in namespace default: its Job is gone; deleted"
+        assert said in result.stdout
+    cluster.wait_until_gone("x")
 
 
 @pytest.mark.parametrize(

@@ -84,7 +84,7 @@ class Fleet:
         self._finished = False
         self._pool: ThreadPoolExecutor | None = None
         self._pods: dict[str, dict[str, Object]] = {}
-        """By the Job's name and the UID; the last one of a Job is the one that counts."""
+        """By the Job's name and the UID."""
         self._told: set[str] = set()
 
     @property
@@ -328,10 +328,18 @@ class Fleet:
             del self._pods[job][pod["metadata"]["uid"]]
             touched[job] = None
         for job in touched:
-            if pods := self._pods[job]:
-                self._on_pod(job, list(pods.values())[-1])
+            if current := self._pod_of(job):
+                self._on_pod(job, current)
             else:
                 self._on_pod_gone(job)
+
+    def _pod_of(self, job: str) -> Object | None:
+        """The pod that a runner has begun in, not one that replaces it; else the Job's last one."""
+        pods = self._pods[job]
+        stream = self._streams.get(job)
+        if stream is not None and stream.begun_in:
+            return pods.get(stream.begun_in)
+        return list(pods.values())[-1] if pods else None
 
     def _on_pod(self, job: str, pod: Object) -> None:
         stream = self._streams.get(job)

@@ -123,8 +123,23 @@ class RunnerStream:
 
     @property
     def is_worthless(self) -> bool:
-        """Whether it has not run, or runs without a client to stop it: nothing to read later."""
-        return not self.started or self._is_useless
+        """Whether nothing of it can be read later, and something of it may still run.
+
+        It has not run, or runs without a client to stop it; or its pod was deleted or evicted: the
+        Job controller begins it anew in another pod.
+        """
+        return not self.started or self._is_useless or self._is_deleted
+
+    @property
+    def begun_in(self) -> str:
+        """The UID of the pod that its runner has begun in; empty: it has not begun."""
+        return str(self._pod["metadata"]["uid"]) if self.started and self._pod else ""
+
+    @property
+    def _is_deleted(self) -> bool:
+        return self._is_gone or (
+            self._pod is not None and "deletionTimestamp" in self._pod["metadata"]
+        )
 
     def start(self) -> None:
         """Begins to follow."""
@@ -146,7 +161,7 @@ class RunnerStream:
             )
 
     def on_pod_gone(self) -> None:
-        """There is no pod any more."""
+        """There is no pod any more, or not the one that the runner has begun in."""
         self._is_gone = True
         self._has_log.set()
         self._states.put(None)

@@ -339,6 +339,52 @@ def test_a_runner_whose_log_may_not_be_read_is_taken_back(
     until(lambda: trace.api.deleted == ["a"])
 
 
+@pytest.mark.parametrize("owned", [True, False])
+def test_a_runner_whose_pod_was_evicted_is_not_begun_anew_and_its_end_is_read(
+    monkeypatch: pytest.MonkeyPatch, owned: bool
+) -> None:
+    """The Job controller puts a new pod in the place of one that is deleted while it runs."""
+    trace = Trace(monkeypatch, "a", owned=owned)
+    trace.start()
+    running = {"name": jobs.CONTAINER, "state": {"running": {}}}
+    status = {"phase": "Running", "containerStatuses": [running]}
+    first: Object = {
+        "metadata": {"name": "a", "uid": "1", "labels": {jobs.LABEL: "a"}},
+        "status": status,
+    }
+    trace.fleet._on_pods([first], [])
+    log = trace.api.logs.setdefault("a", Log())
+    until(lambda: trace.fleet.started)
+    evicted = {**first, "metadata": {**first["metadata"], "deletionTimestamp": "now"}}
+    second: Object = {**first, "metadata": {**first["metadata"], "name": "b", "uid": "2"}}
+    trace.fleet._on_pods([evicted], [])
+    trace.fleet._on_pods([second], [])
+    log.pieces.put(UnavailableError("a break: what comes next is asked for again"))
+    log.pieces.put(SUMMARY)
+    until(lambda: bool(trace.of(Finished)))
+    assert [event.error for event in trace.of(Ended)] == [None]
+    assert list(trace.api.logs) == ["a"]
+    assert trace.api.deleted == (["a"] if owned else [])
+
+
+def test_a_runner_whose_pod_is_gone_is_not_read_on_in_the_one_that_replaces_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trace = Trace(monkeypatch, "a")
+    trace.start()
+    trace.runs("a")
+    first: Object = {"metadata": {"name": "a", "uid": "a", "labels": {jobs.LABEL: "a"}}}
+    second: Object = {"metadata": {"name": "b", "uid": "b", "labels": {jobs.LABEL: "a"}}}
+    trace.fleet._on_pods([{**first, "status": {}}], [])
+    trace.fleet._on_pods([{**second, "status": {}}], [first])
+    trace.api.logs.setdefault("a", Log()).pieces.put(None)
+    until(lambda: bool(trace.of(Finished)))
+    (ended,) = trace.of(Ended)
+    assert "the trace's pod was deleted" in str(ended.error)
+    assert list(trace.api.logs) == ["a"]
+    assert trace.api.deleted == ["a"]
+
+
 def test_what_can_not_be_taken_back_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     trace = Trace(monkeypatch, "a")
     trace.api.may_delete = False
