@@ -684,6 +684,7 @@ def test_max_ends_the_trace_after_exactly_so_many_calls(
         calls = known_calls.shown(result.stdout)
         assert result.code == 0, result
         assert len(calls) == 7
+        assert "7 records; lost: none" in result.stderr
         # It logs a round at its end.
         wait_until(lambda: '"leap"' in program.text(), "the first round is logged")
         log = known_calls.logged(program.text())
@@ -1059,6 +1060,7 @@ def test_max_is_exact_over_pods_on_several_nodes(cluster: Cluster) -> None:
     assert result.code == 0, result
     records = [each for each in known_calls.records(result.stdout) if each["type"] == "call"]
     assert len(records) == 10
+    assert "10 records from 2 nodes; lost: none" in result.stderr
     assert {each["pod"] for each in records} <= {pod.name for pod in pods}
 
 

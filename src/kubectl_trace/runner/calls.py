@@ -436,6 +436,11 @@ class Reading:
             for given in self._given(each, 0)
         ]
 
+    @property
+    def is_enough(self) -> bool:
+        """Whether as many calls are shown as were wanted: the program ends itself then."""
+        return bool(self.wanted.most) and self.shown >= self.wanted.most
+
     def _skipped(self, value: object) -> list[Given]:
         """How many calls --max-rate has passed over since it was last said."""
         given = []
@@ -450,7 +455,7 @@ class Reading:
         return given
 
     def _given(self, call: Call, container: int) -> list[Given]:
-        if self.wanted.most and self.shown >= self.wanted.most:
+        if self.is_enough:
             return []
         is_whole = self.attached_at < call.time < self.stopped_at
         if call.ended in (LEFT, RUNNING) and not is_whole:

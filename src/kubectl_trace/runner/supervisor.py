@@ -267,7 +267,7 @@ class Supervisor:
         Interrupted, bpftrace detaches and then reads all that is there. What has run dry has
         printed all that is its scope's, and may print of no container until its exit() is heard.
         """
-        if not self._interrupted and not self._is_dry:
+        if self._translation.has_ended_itself or not (self._interrupted or self._is_dry):
             return
         self.lost_texts = [
             each for each in self._translation.tally.lost() if self._interrupted or each.container

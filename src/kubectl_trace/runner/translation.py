@@ -148,6 +148,11 @@ class Translation:
         return output
 
     @property
+    def has_ended_itself(self) -> bool:
+        """Whether a program of `calls` has shown all that was wanted: no more is awaited."""
+        return self._calls is not None and self._calls.is_enough
+
+    @property
     def stopping_map(self) -> str:
         """The map by which the program is told to end; empty: it is to be interrupted."""
         if self._calls is None:
