@@ -10,8 +10,10 @@ Formats: <linux/perf_event.h>.
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import mmap
+import operator
 import os
 import struct
 from collections import Counter
@@ -87,11 +89,11 @@ class Samples:
         Raises:
             OSError: the kernel does not let us.
         """
-        self._places = [
+        self._places = sorted(
             (symbol.start, symbol.end, number)
             for number, found in symbols.items()
             for symbol in found
-        ]
+        )
         frequency = min(FREQUENCY, max(_LEAST_FREQUENCY, _ALL // len(_cpus())))
         self._nanoseconds = 1_000_000_000 // frequency
         page = os.sysconf("SC_PAGE_SIZE")
@@ -127,15 +129,12 @@ def read_symbol(body: bytes) -> Symbol | None:
 
 
 def first_in(body: bytes, places: Sequence[tuple[int, int, int]]) -> int | None:
-    """Whose program a sample's stack is in, the innermost; `places`: start, end and ID of each."""
+    """Whose program a sample's stack is in, the innermost; `places`: start, end and ID, sorted."""
     (depth,) = struct.unpack_from("=Q", body)
-    low = min((start for start, _, _ in places), default=0)
-    high = max((end for _, end, _ in places), default=0)
     for address in struct.unpack_from(f"={depth}Q", body, 8):
-        if low <= address < high:
-            for start, end, number in places:
-                if start <= address < end:
-                    return number
+        at = bisect.bisect_right(places, address, key=operator.itemgetter(0)) - 1
+        if at >= 0 and address < places[at][1]:
+            return places[at][2]
     return None
 
 
