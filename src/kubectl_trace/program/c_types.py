@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 _WORDS = r"(?:struct|union|enum)"
 _ANYWHERE = re.compile(_WORDS)
 _WORD = re.compile(rf"{_WORDS}\Z")
-_QUOTE = re.compile(r"[\"'\\]")
+_BACKSLASH = re.compile(r"\\")
+# What is a string here, and braces that are in a comment here, are none to some version.
+_IN_BLOCK = {"string": re.compile('"'), "comment": re.compile(r"[{}\\]")}
 _NOT_AS_IT_COMES = re.compile(r"[\"'\\{}#/]")
 # A type's name, as it comes, and its end: up to 0.17 a comma is none.
 _NAME = re.compile(r"\s+[A-Za-z_][^\"'\\{}#/*)]*[*)]", re.ASCII)
@@ -53,14 +55,13 @@ def check_definition(text: str, head: Span, block: Span, attributes: Sequence[Sp
     """
     for part in (head, *attributes):
         if found := _NOT_AS_IT_COMES.search(text, part.start, part.end):
-            raise ProgramError(f"{found[0]} beside a type's block {_READ_OTHERWISE}", found.start())
-    if found := _QUOTE.search(text, block.start, block.end):
-        raise ProgramError(f"{found[0]} in a type's block {_READ_OTHERWISE}", found.start())
+            what = "a comment" if found[0] == "/" else found[0]
+            raise ProgramError(f"{what} beside a type's block {_READ_OTHERWISE}", found.start())
     for token in tokens(text, block):
-        if token.kind == "comment" and (found := re.search("[{}]", token.text)):
+        refused = _IN_BLOCK.get(token.kind, _BACKSLASH)
+        if found := refused.search(token.text):
             raise ProgramError(
-                f"{found[0]} in a comment in a type's block {_READ_OTHERWISE}",
-                token.start + found.start(),
+                f"{found[0]} in a type's block {_READ_OTHERWISE}", token.start + found.start()
             )
 
 
@@ -95,11 +96,15 @@ def check_attach_point(text: str, point: Span) -> None:
 
 def unfinished(values: Mapping[str, str]) -> set[str]:
     """The macros whose value has a type's name in it that may have its end behind the value."""
-    return {
-        name
-        for name, value in values.items()
-        if any(not _NAME.match(value, found.end()) for found in _ANYWHERE.finditer(value))
-    }
+    return {name for name, value in values.items() if are_in(value) and _is_unfinished(value)}
+
+
+def _is_unfinished(value: str) -> bool:
+    try:
+        _check(value, Span(0, len(value)), _NAME)
+    except ProgramError:
+        return True
+    return False
 
 
 def _check(text: str, span: Span, name: re.Pattern[str]) -> None:

@@ -121,9 +121,9 @@ def member(number: int, container: Container) -> Member:
 
 
 def _hierarchy(chosen: Mapping[str, Process]) -> Hierarchy | None:
-    for container_id, process in chosen.items():
-        return cgroups.hierarchy(process.pid, container_id)
-    return None
+    # One may have ended since.
+    found = (cgroups.hierarchy(process.pid, container) for container, process in chosen.items())
+    return next((each for each in found if each is not None), None)
 
 
 def _say_change(writer: RecordWriter, joined: Sequence[Present], left: Sequence[Present]) -> None:

@@ -8,9 +8,15 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+from typing import TYPE_CHECKING
 
 from kubectl_trace.runner import syscalls
 from kubectl_trace.runner.cost import Count, Loaded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_FUNCTIONS = 256  # BPF_MAX_SUBPROGS, of one program
 
 
 class _Info(ctypes.Structure):
@@ -18,7 +24,7 @@ class _Info(ctypes.Structure):
     _fields_ = [
         ("type", ctypes.c_uint32),
         ("id", ctypes.c_uint32),
-        ("tag", ctypes.c_uint8 * 8),
+        ("_tag", ctypes.c_uint8 * 8),
         ("_lengths", ctypes.c_uint32 * 2),
         ("_instructions", ctypes.c_uint64 * 2),
         ("_load_time", ctypes.c_uint64),
@@ -28,8 +34,10 @@ class _Info(ctypes.Structure):
         ("name", ctypes.c_char * 16),
         ("_device", ctypes.c_uint32 * 2),
         ("_namespace", ctypes.c_uint64 * 2),
-        ("_jited", ctypes.c_uint32 * 2),
-        ("_jited_at", ctypes.c_uint64 * 2),
+        ("places", ctypes.c_uint32),
+        ("sizes", ctypes.c_uint32),
+        ("places_at", ctypes.c_uint64),
+        ("sizes_at", ctypes.c_uint64),
         ("_types", ctypes.c_uint32 * 2),
         ("_functions", ctypes.c_uint64),
         ("_counts", ctypes.c_uint32 * 2),
@@ -68,6 +76,13 @@ class Programs:
             found[number] = Count(info.run_count, info.run_time_ns)
         return found
 
+    def places(self) -> dict[int, list[tuple[int, int]]]:
+        """Where each is in the kernel's memory, start and end of each of its functions, by its ID.
+
+        None of those that the kernel does not say it of: that takes CAP_SYSLOG (jited_ksyms).
+        """
+        return {number: found for number, fd in self._fds.items() if (found := list(_places(fd)))}
+
     def close(self) -> None:
         """Lets go of them: a program that nothing is attached to any more is gone."""
         while self._fds:
@@ -89,8 +104,17 @@ class Programs:
             os.close(fd)
             return
         self._fds[info.id] = fd
-        name = info.name.decode(errors="replace")
-        self.loaded.append(Loaded(info.id, name, info.type, bytes(info.tag).hex()))
+        self.loaded.append(Loaded(info.id, info.name.decode(errors="replace"), info.type))
+
+
+def _places(fd: int) -> Iterator[tuple[int, int]]:
+    starts, sizes = (ctypes.c_uint64 * _FUNCTIONS)(), (ctypes.c_uint32 * _FUNCTIONS)()
+    info = _Info(places=_FUNCTIONS, sizes=_FUNCTIONS)
+    info.places_at, info.sizes_at = ctypes.addressof(starts), ctypes.addressof(sizes)
+    syscalls.bpf_info(fd, info)
+    for start, size in zip(starts[: info.places], sizes[: info.sizes], strict=False):
+        if start and size:
+            yield start, start + size
 
 
 def _info(fd: int) -> _Info:

@@ -48,8 +48,6 @@ class Loaded:
     id: int
     name: str
     type: int
-    tag: str = ""
-    """A hash of its instructions, in hexadecimal."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import functools
+import itertools
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,12 +24,13 @@ TRACEFS = Path("/sys/kernel/tracing")
 KALLSYMS = Path("/proc/kallsyms")
 
 _SIMILAR = 0.75
-_MOST = 3
+_MOST = 3  # names that are like one, and hints
 _MOST_LOOKED_AT = 20_000  # names: difflib takes some 10 µs for each
 _LONGER = 4  # characters that a near name may be longer or shorter
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _PARTS = 3  # provider, file or group, name
 _IN_FILES = frozenset(("uprobe", "uretprobe"))
+_CODE = frozenset("tTwW")  # weak symbols are code as a rule (nm(1))
 _OF_KERNEL = frozenset(("kprobe", "kretprobe", "fentry", "fexit"))
 
 
@@ -55,7 +58,7 @@ def hints(
     tracefs: Path = TRACEFS,
     kallsyms: Path = KALLSYMS,
 ) -> Iterator[str]:
-    """What its attach points name that is not there, and what there is instead; each once.
+    """What its attach points name that is not there, and what there is instead, three at most.
 
     Args:
         program: The user's.
@@ -67,33 +70,51 @@ def hints(
     points = {
         program.of(point.span): point for probe in program.probes for point in probe.attach_points
     }
-    for point in points.values():
-        expanded = providers.expand(point.provider)
-        last = attach.with_parameters(point.parts[-1].text, parameters)
-        if not expanded or not _NAME.fullmatch(last):
-            continue
-        if expanded <= _IN_FILES and len(point.parts) == _PARTS:
-            yield from _in_files(
-                attach.with_parameters(point.parts[1].text, parameters), last, find
-            )
-        elif expanded == {"tracepoint"} and len(point.parts) == _PARTS:
-            yield from _tracepoint(point, tracefs)
-        elif expanded <= _OF_KERNEL:
-            yield from _of_kernel(last, kallsyms)
+    in_file = functools.cache(functools.partial(_in_file, find))
+    in_kernel = functools.cache(functools.partial(_in_kernel, kallsyms))
+    said = (
+        hint
+        for point in points.values()
+        for hint in _hints(point, parameters, in_file, in_kernel, tracefs)
+    )
+    yield from itertools.islice(said, _MOST)
 
 
-def _in_files(name: str, function: str, find: Callable[[str], Sequence[File]]) -> Iterator[str]:
+def _hints(
+    point: AttachPoint,
+    parameters: Sequence[str],
+    in_file: Callable[[str], frozenset[str] | None],
+    in_kernel: Callable[[], frozenset[str]],
+    tracefs: Path,
+) -> Iterator[str]:
+    expanded = providers.expand(point.provider)
+    last = attach.with_parameters(point.parts[-1].text, parameters)
+    if not expanded or not _NAME.fullmatch(last):
+        return
+    if expanded <= _IN_FILES and len(point.parts) == _PARTS:
+        name = attach.with_parameters(point.parts[1].text, parameters)
+        known = in_file(name)
+        if known is not None and last not in known:
+            said = or_near(f"{name} has no function {last}", near(last, known))
+            yield said if known else f"{said}; it has no symbols (stripped)"
+    elif expanded == {"tracepoint"} and len(point.parts) == _PARTS:
+        yield from _tracepoint(point, tracefs)
+    elif expanded <= _OF_KERNEL and (known := in_kernel()) and last not in known:
+        plain = filter(_NAME.fullmatch, known)
+        yield or_near(f"this kernel has no function {last}, or inlined it", near(last, plain))
+
+
+def _in_file(find: Callable[[str], Sequence[File]], name: str) -> frozenset[str] | None:
+    """The functions that there are in the files of that name; None: they can't be read."""
     known: set[str] = set()
     try:
         for file in find(name):
             with files.opened(file) as opened:
                 known |= {each.name for each in symbols.functions(opened)}
+                known |= {each.name for each in symbols.resolvers(opened)}
     except (TraceError, OSError, elf.MalformedError):
-        return
-    if function not in known:
-        yield or_near(f"{name} has no function {function}", near(function, known)) + (
-            "" if known else "; it has no symbols (stripped)"
-        )
+        return None
+    return frozenset(known)
 
 
 def _tracepoint(point: AttachPoint, tracefs: Path) -> Iterator[str]:
@@ -108,17 +129,13 @@ def _tracepoint(point: AttachPoint, tracefs: Path) -> Iterator[str]:
         yield or_near(f"there is no tracepoint {group}:{name}", found)
 
 
-def _of_kernel(function: str, kallsyms: Path) -> Iterator[str]:
+def _in_kernel(kallsyms: Path) -> frozenset[str]:
     try:
         lines = kallsyms.read_text(errors="replace").splitlines()
     except OSError:
-        return
-    known = {words[2] for words in map(str.split, lines) if len(words) > 2 and words[1] in "tT"}
-    if known and function not in known:
-        plain = filter(_NAME.fullmatch, known)
-        yield or_near(
-            f"this kernel has no function {function}, or inlined it", near(function, plain)
-        )
+        return frozenset()
+    words = (line.split(maxsplit=3) for line in lines)
+    return frozenset(each[2] for each in words if len(each) > 2 and each[1] in _CODE)
 
 
 def _names(folder: Path) -> list[str]:

@@ -35,7 +35,7 @@ class Overhead:
     ) -> None:
         self._limits = statistics.limits
         self._is_on = statistics.is_on
-        self._symbols = statistics.symbols
+        self._is_sampled = statistics.is_sampled
         self._points = points
         self._writer = writer
         self._budget = cost.Budget(self._limits.overhead)
@@ -50,15 +50,18 @@ class Overhead:
 
     def begin(self, pid: int) -> bool:
         """The process's probes are attached; whether there is anything to watch."""
-        if not self._is_on and self._symbols is None:
+        if not self._is_on and not self._is_sampled:
             return False
         try:
             programs = bpfprog.Programs(pid)
-            if self._symbols is not None:
-                self._samples = sampling.Samples(self._symbols.of(programs.loaded))
         except OSError as error:
             self._writer.add("stderr", f"its cost can't be watched: {error.strerror}")
             return False
+        if self._is_sampled:
+            self._samples = _samples(programs)
+            if self._samples is None:
+                programs.close()
+                return False
         self._programs = programs
         self._names = cost.by_point(programs.loaded, self._points)
         self._first = self._last = self._counts(programs)
@@ -119,6 +122,15 @@ class Overhead:
             bpftrace_cpu=round(child, 3),
         )
         self._writer.add("cost", to_data(data))
+
+
+def _samples(programs: bpfprog.Programs) -> sampling.Samples | None:
+    """Samples of the programs, where they can be had."""
+    try:
+        places = programs.places()
+        return sampling.Samples(places) if places else None
+    except OSError:
+        return None
 
 
 def _probe_cost(share: Share) -> ProbeCost:

@@ -11,6 +11,7 @@ import contextlib
 import fcntl
 import os
 import signal
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _SIZE = 2  # bytes: an unsigned short
 _GREATEST = 0xFFFF
+_LONGEST_WAIT = 1.0  # seconds: each has it for some microseconds
+_LOOK_AGAIN = 0.005  # seconds
 
 _TRACEFS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 """What all runners of a node have, wherever they run, and only root can open."""
@@ -93,8 +96,22 @@ def _alone() -> Iterator[None]:
             with contextlib.suppress(OSError):
                 fd = os.open(shared, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
                 stack.callback(os.close, fd)
-                fcntl.flock(fd, fcntl.LOCK_EX)
+                _lock(fd)
         yield
+
+
+def _lock(fd: int) -> None:
+    """Waits for the others, but not for one that has been halted."""
+    end = time.monotonic() + _LONGEST_WAIT
+    while True:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > end:
+                return
+            time.sleep(_LOOK_AGAIN)
+        else:
+            return
 
 
 def _add(memory: int, address: int, number: int) -> None:

@@ -5,14 +5,13 @@ BPF_ENABLE_STATS: Linux 5.8, with CAP_SYS_ADMIN.
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kubectl_trace.errors import ForbiddenError
-from kubectl_trace.runner import sampling, syscalls
+from kubectl_trace.runner import syscalls
 
 if TYPE_CHECKING:
     from kubectl_trace.trace import Limits
@@ -58,8 +57,8 @@ class Statistics:
         self.limits = limits
         self._fd: int | None = None
         self.is_on = False
-        self.symbols: sampling.Symbols | None = None
-        """Without statistics: which programs are to be sampled."""
+        self.is_sampled = False
+        """Instead of statistics there are samples."""
         if not (limits.overhead or limits.statistics):
             return
         try:
@@ -72,13 +71,10 @@ class Statistics:
                     "which --stats and --max-overhead need: CAP_SYS_ADMIN and Linux 5.8, or "
                     "sysctl kernel.bpf_stats_enabled=1 on the node"
                 ) from error
-            with contextlib.suppress(OSError):
-                self.symbols = sampling.Symbols()
+            self.is_sampled = True
 
     def close(self) -> None:
         """Switches them off, unless somebody else has them on."""
         if self._fd is not None:
             os.close(self._fd)
             self._fd = None
-        if self.symbols is not None:
-            self.symbols.close()

@@ -142,6 +142,8 @@ class Supervisor:
                 self._selector.register(target_fd, selectors.EVENT_READ)
             except ProcessLookupError:
                 self._stop("target ended")
+            except OSError:
+                pass  # a thread's ID: its process is traced, until somebody stops that
         with Signals() as signals:
             self._selector.register(signals.fd, selectors.EVENT_READ)
             ended = False

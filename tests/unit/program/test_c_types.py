@@ -79,11 +79,14 @@ def test_nothing_hides_behind_a_macro(value: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "struct a { int x; /* of all */ char y[3]; struct { int z; } w; }; BEGIN { }",
+        "struct a { int x; /* it's \"all\" */ // don't\n char y[3]; union { int z; } w; }; END { }",
         "#define SOCK (struct sock *)\nkprobe:f { $a = SOCK arg0; }",
         'kprobe:f /((struct file *) arg0)->f_pos == 1/ { $a = sizeof(struct x); $s = "} struct"; }',
         "kprobe:f { $a = (struct x[4])1; $b = offsetof(struct task_struct, comm); // struct\n }",
         'kprobe:f { let $x : struct a = $y; printf("%d", $x.b); let $z: struct b; }',
+        "enum e { A = 'a' };\n#define N constructor\nBEGIN { print(N); }",
+        '#define M "struct"\nBEGIN { print(M); }',
+        "#define IP args.instruction_pointer\nk:f { print(IP); }",
         "fn f($a : struct x, $b : struct y *) : struct z { return 1; } BEGIN { @struct = $union; }",
         "uprobe:/opt/struct/x:f, uprobe:/x:enum_f, kprobe:struct_get { print(args.struct_size); }",
     ],

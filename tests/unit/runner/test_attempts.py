@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from kubectl_trace.runner import attempts, plan
+from kubectl_trace.runner import attempts, cgroups, plan
+from kubectl_trace.runner.cgroups import Hierarchy
 from kubectl_trace.runner.output import RecordWriter
+from kubectl_trace.runner.processes import Process
 from kubectl_trace.trace import Container, Trace
 
 if TYPE_CHECKING:
@@ -44,3 +46,13 @@ def test_with_types_of_the_programs_own_tasks_are_told_by_their_ids(
     types: str, tmp_path: Path
 ) -> None:
     assert ways(f"{types} kprobe:f {{ }}", tmp_path) == [True]
+
+
+def test_a_container_that_has_ended_meanwhile_does_not_hide_where_the_others_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = Hierarchy(tmp_path, "cgroup")
+    monkeypatch.setattr(cgroups, "hierarchy", lambda pid, _: there if pid == 2 else None)
+    chosen = {name: Process(pid, 1, 5, 1, "x", "/x", "x") for name, pid in (("a", 1), ("b", 2))}
+    assert attempts._hierarchy(chosen) is there
+    assert attempts._hierarchy({"a": chosen["a"]}) is None

@@ -27,7 +27,7 @@ def tracefs(tmp_path: Path) -> Path:
 def kallsyms(tmp_path: Path) -> Path:
     path = tmp_path / "kallsyms"
     path.write_text(
-        "0 T vfs_read\n0 t vfs_readv\n0 D vfs_raed_data\n0 t vfs_reed.cold\nbroken\n"
+        "0 W weak\n0 T vfs_read\n0 t vfs_readv\n0 D vfs_raed_data\n0 t vfs_reed.cold\nbroken\n"
         "0 T kvm_x\t[kvm]\n"
     )
     return path
@@ -77,6 +77,8 @@ def test_what_is_nearly_meant_is_said(tracefs: Path, kallsyms: Path, point: str,
         "t:syscalls:sys_enter_openat",
         "t:syscalls:sys_enter_opneat*",
         "k:vfs_read",
+        "k:weak",
+        "uprobe:libc:strlen",  # IFUNC
         "k:vfs_*",
         "nothing:f",
         "BEGIN",
@@ -87,6 +89,22 @@ def test_of_what_is_there_or_can_not_be_told_nothing_is_said(
     tracefs: Path, kallsyms: Path, point: str
 ) -> None:
     assert hints(f"{point} {{ }}", tracefs, kallsyms) == []
+
+
+def test_what_many_probes_name_is_read_once_and_three_hints_are_enough(
+    tracefs: Path, kallsyms: Path
+) -> None:
+    found: list[str] = []
+
+    def find(name: str) -> list[File]:
+        found.append(name)
+        return files.find(os.getpid(), "libc")
+
+    points = ", ".join(f"uprobe:libc:no_such{number}" for number in range(50))
+    program = syntax.parse(f"uprobe:libc:getenv, {points} {{ }}")
+    hints = near_names.hints(program, (), find, tracefs=tracefs, kallsyms=kallsyms)
+    assert len(list(hints)) == 3
+    assert found == ["libc"]
 
 
 def test_where_the_kernel_shows_nothing_nothing_is_said(tmp_path: Path) -> None:

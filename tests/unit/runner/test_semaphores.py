@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import signal
 import subprocess
@@ -55,6 +56,20 @@ def test_a_semaphore_is_raised_and_lowered_again() -> None:
     raised.close()
     assert semaphore.value == 3
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_runner_that_is_halted_holds_nobody_up(
+    tracefs: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(semaphores, "_LONGEST_WAIT", 0.05)
+    halted = os.open(tracefs, os.O_RDONLY)
+    fcntl.flock(halted, fcntl.LOCK_EX)
+    semaphore = ctypes.c_uint16(0)
+    raised = Semaphores()
+    assert raised.lift(os.getpid(), ctypes.addressof(semaphore))
+    assert semaphore.value == 1
+    raised.close()
+    os.close(halted)
 
 
 def test_what_can_not_be_raised_is_told() -> None:

@@ -329,6 +329,18 @@ def test_a_trace_of_a_process_ends_with_it(*, is_over: bool) -> None:
         assert {"@": 1} in run.results()
 
 
+def test_a_thread_can_be_the_target() -> None:
+    done = threading.Event()
+    thread = threading.Thread(target=done.wait)
+    thread.start()
+    assert thread.native_id
+    run = Run("ready(); say('still here')", target=thread.native_id)
+    summary = run.finish()
+    done.set()
+    thread.join()
+    assert (summary.reason, run.results()) == ("finished", ["still here"])
+
+
 def test_a_detached_trace_outlives_its_client() -> None:
     run = Run("ready(); time.sleep(0.5); say('still here')", attached=False)
     run.close_when_ready()
