@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 
 from kubectl_trace.cli.arguments import complain, note, verb_parser
@@ -13,7 +14,10 @@ if TYPE_CHECKING:
     from kubectl_trace.cli.arguments import Parser
     from kubectl_trace.cli.cluster import Cluster
     from kubectl_trace.kube.control import ControlChannel
-    from kubectl_trace.kube.traces import Part
+    from kubectl_trace.kube.traces import Found, Part
+
+_SETTLING = 3.0  # seconds that a runner that is just starting gets to be told to stop
+_LOOK_AGAIN = 0.1
 
 _EXAMPLES = """\
   # stop a trace; its maps are in its log then
@@ -57,7 +61,7 @@ def _stop(cluster: Cluster, text: str) -> str:
     from kubectl_trace.kube import traces
     from kubectl_trace.kube.fleet import AT_ONCE
 
-    found = traces.find(cluster.client, cluster.namespace, text)
+    found = _known(cluster, text)
     phase = traces.status(found).phase
     if phase in ("Completed", "Failed"):
         return f"{found.id} has ended already ({phase})"
@@ -88,6 +92,18 @@ def _stop(cluster: Cluster, text: str) -> str:
     if errors:
         raise TraceError(f"trace {found.id} is not stopped on all nodes: {'; '.join(errors)}")
     return f"{found.id} stopped"
+
+
+def _known(cluster: Cluster, text: str) -> Found:
+    """The trace as it is once it is known what runs of it, or after a while."""
+    from kubectl_trace.kube import traces
+
+    end = time.monotonic() + _SETTLING
+    while True:
+        found = traces.find(cluster.client, cluster.namespace, text)
+        if not any(map(traces.is_starting, found.parts)) or time.monotonic() > end:
+            return found
+        time.sleep(_LOOK_AGAIN)
 
 
 def _told(cluster: Cluster, part: Part) -> ControlChannel:

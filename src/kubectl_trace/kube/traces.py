@@ -254,6 +254,14 @@ def part_status(part: Part) -> Status:
     return pod_status(part.pod)
 
 
+def is_starting(part: Part) -> bool:
+    """Whether its runner may have begun already: a kubelet says so up to a second later."""
+    if part.pod is None or not part.pod["spec"].get("nodeName"):
+        return False
+    status = part_status(part)
+    return status.phase == "Pending" and status.reason in ("", "ContainerCreating", "Initializing")
+
+
 def pod_status(pod: Object) -> Status:
     """The state of a trace's pod, with the reason that a user can act on."""
     state = pod.get("status", {})

@@ -167,8 +167,14 @@ def start(
         bufsize=0,
         start_new_session=True,
         pass_fds=[program.fd, *fds],
-        preexec_fn=lambda: syscalls.die_with_parent(signal.SIGKILL),
+        preexec_fn=_as_ours,
     )
+
+
+def _as_ours() -> None:
+    syscalls.die_with_parent(signal.SIGKILL)
+    # In a script's background it is ignored, and we stop bpftrace by it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class ProgramFile:

@@ -28,11 +28,12 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
-    """The signals' handlers are afterwards as they were: after a trace signals are ignored."""
+    """The signals' handlers, as a terminal's programs have them, and afterwards as they were."""
     before = {
         number: signal.getsignal(number)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     }
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background it is ignored
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -157,3 +157,21 @@ def test_a_quota_is_no_missing_right() -> None:
     error = ForbiddenError('jobs "x" is forbidden: exceeded quota: q')
     with pytest.raises(StartError, match="exceeded quota"):
         traces.create(FailingClient(error, at="jobs"), *a_manifest())
+
+
+@pytest.mark.parametrize(
+    ("state", "node", "is_starting"),
+    [
+        ({"waiting": {"reason": "ContainerCreating"}}, "node-a", True),
+        ({}, "node-a", True),
+        ({"waiting": {"reason": "ImagePullBackOff"}}, "node-a", False),
+        ({"waiting": {"reason": "ContainerCreating"}}, "", False),
+    ],
+)
+def test_a_runner_whose_kubelet_creates_its_container_may_have_begun(
+    state: Object, node: str, *, is_starting: bool
+) -> None:
+    pod = {**a_pod("Pending", state), "spec": {"nodeName": node}}
+    assert traces.is_starting(Part(a_job(), pod)) == is_starting
+    assert not traces.is_starting(Part(ended_with("Complete"), pod))
+    assert not traces.is_starting(Part(a_job(), None))

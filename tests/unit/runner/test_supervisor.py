@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 PRELUDE = """
 import json, signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 def say(text, kind="printf"): print(json.dumps({"type": kind, "data": text}), flush=True)
 def ready(): print("__BPFTRACE_NOTIFY_PROBES_ATTACHED", flush=True)
 """
