@@ -274,7 +274,7 @@ def test_sched_switch_is_limited_by_the_task_that_leaves_or_by_the_next(
 ) -> None:
     target, _ = pair
     program = "tracepoint:sched:sched_switch { @[args->%s_comm] = count(); }"
-    loop = "sleep 0.3; for i in 1 2 3 4 5 6 7 8; do sleep 0.05; done"
+    loop = "sleep 0.3; for i in $(seq 40); do sleep 0.05; done"
     for which, flags in (("prev", ()), ("next", ("--scope-next",))):
         words = ("run", f"pod/{target.name}", "-a", *flags, "-e", program % which)
         command = start(*words).wait_until_attached()

@@ -38,7 +38,7 @@ _PERIOD_BY_TASK = 0.05
 """The same where a task that comes from outside (kubectl exec) is seen by looking only."""
 _PERIOD_OF_MARKS = 5.0
 """Seconds between two looks at other containers: new ones only cost more until they are marked."""
-_SHARE = 0.02
+_SHARE, _SHARE_BY_TASK = 0.02, 0.1
 """Of a CPU, at most, that looking takes where it takes long."""
 _SOON = 0.005
 """Seconds until a new cgroup, whose container isn't known yet, is looked at again; then later and
@@ -117,7 +117,9 @@ class Members:
         self._inactive: set[int] = set()
         self._hierarchy = hierarchy
         self._by_task = by_task
-        self._period = _PERIOD_BY_TASK if by_task and root is None else _PERIOD
+        is_seen_by_looking = by_task and root is None
+        self._period = _PERIOD_BY_TASK if is_seen_by_looking else _PERIOD
+        self._share = _SHARE_BY_TASK if is_seen_by_looking else _SHARE
         self._on_change = on_change
         self._on_begun = on_begun
         self._complain = complain
@@ -230,7 +232,7 @@ class Members:
         pods = {cgroup.parent for cgroup in self._undecided}
         if self._happened() or now >= self._next or any(list(map(self._look_for_new, pods))):
             self._look()
-            self._next = now + max(self._period, (time.monotonic() - now) / _SHARE)
+            self._next = now + max(self._period, (time.monotonic() - now) / self._share)
         after = self._present()
         joined = [present for key, present in after.items() if key not in before]
         left = [present for key, present in before.items() if key not in after]
