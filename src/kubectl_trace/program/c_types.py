@@ -60,8 +60,9 @@ def check_definition(text: str, head: Span, block: Span, attributes: Sequence[Sp
     for token in tokens(text, block):
         refused = _IN_BLOCK.get(token.kind, _BACKSLASH)
         if found := refused.search(token.text):
+            where = "a comment in a type's block" if token.kind == "comment" else "a type's block"
             raise ProgramError(
-                f"{found[0]} in a type's block {_READ_OTHERWISE}", token.start + found.start()
+                f"{found[0]} in {where} {_READ_OTHERWISE}", token.start + found.start()
             )
 
 

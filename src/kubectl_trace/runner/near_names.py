@@ -28,6 +28,7 @@ _MOST = 3  # names that are like one, and hints
 _MOST_LOOKED_AT = 20_000  # names: difflib takes some 10 µs for each
 _LONGER = 4  # characters that a near name may be longer or shorter
 _NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
+_FUNCTION = re.compile(r"[A-Za-z_][^\s*?\[+]*")  # Go's have dots; no wildcard, no offset
 _PARTS = 3  # provider, file or group, name
 _IN_FILES = frozenset(("uprobe", "uretprobe"))
 _CODE = frozenset("tTwW")  # weak symbols are code as a rule (nm(1))
@@ -89,7 +90,7 @@ def _hints(
 ) -> Iterator[str]:
     expanded = providers.expand(point.provider)
     last = attach.with_parameters(point.parts[-1].text, parameters)
-    if not expanded or not _NAME.fullmatch(last):
+    if not expanded or not _FUNCTION.fullmatch(last):
         return
     if expanded <= _IN_FILES and len(point.parts) == _PARTS:
         name = attach.with_parameters(point.parts[1].text, parameters)

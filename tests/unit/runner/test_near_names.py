@@ -48,6 +48,7 @@ def hints(text: str, tracefs: Path, kallsyms: Path, *parameters: str) -> list[st
     [
         ("uprobe:libc:pthread_mutex_lok", "did you mean pthread_mutex_lock"),
         ("u:/proc/$container_pid/exe:getnev", "has no function getnev; did you mean getenv"),
+        ("u:libc:main.greet", "libc has no function main.greet"),
         ("ur:libc:zzzzzzzz", "libc has no function zzzzzzzz"),
         ("uprobe:libc:$1", "has no function getnev; did you mean getenv"),
         (
